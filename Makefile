@@ -1,0 +1,41 @@
+# Each target creates .venv and installs what it needs on first use; PYTHON=python3.12 make ... chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint format faults bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
+	@touch $@
+
+# A two-objective search on real data, a few minutes on two cores.
+demo: install
+	$(BIN)/paretune run studies/digits.yaml --rename
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The long form of the kill tests: about an hour.
+faults: install
+	PARETUNE_FAULTS=full $(BIN)/python -m pytest tests/faults -s
+
+bench: install
+	for file in benchmarks/ask_speed.py benchmarks/overhead.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,50 @@
+"""paretune: hardware-aware neural architecture search on Ray Tune. Names are imported when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paretune.core.genotype import Decision
+    from paretune.core.objectives import Constraint, Objective, Problem
+    from paretune.platform.adapter import TuneSearcher
+    from paretune.platform.api import resume, run
+    from paretune.platform.study import StudyResult
+    from paretune.searchers.nsga2 import NSGA2
+    from paretune.searchers.random_search import RandomSearch
+    from paretune.searchers.regularized_evolution import RegularizedEvolution
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NSGA2",
+    "Constraint",
+    "Decision",
+    "Objective",
+    "Problem",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "StudyResult",
+    "TuneSearcher",
+    "resume",
+    "run",
+]
+
+_HOMES = {
+    "Constraint": "paretune.core.objectives",
+    "Decision": "paretune.core.genotype",
+    "NSGA2": "paretune.searchers.nsga2",
+    "Objective": "paretune.core.objectives",
+    "Problem": "paretune.core.objectives",
+    "RandomSearch": "paretune.searchers.random_search",
+    "RegularizedEvolution": "paretune.searchers.regularized_evolution",
+    "StudyResult": "paretune.platform.study",
+    "TuneSearcher": "paretune.platform.adapter",
+    "resume": "paretune.platform.api",
+    "run": "paretune.platform.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'paretune' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

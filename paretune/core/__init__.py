@@ -1,0 +1,1 @@
+"""Nouns and contracts of hardware-aware architecture search: numpy, moocore and the standard library only."""

@@ -1,0 +1,255 @@
+"""What a search space, searcher, task and cost model must offer: the seams at which users extend paretune.
+
+The matching contract checks are in `paretune.testing`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.core.genotype import Choice, Decision, Genotypes
+from paretune.core.metrics import Metric
+from paretune.core.trial import Outcome, Trial
+from paretune.core.workload import WorkloadBatch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@runtime_checkable
+class GenotypeSpace(Protocol):
+    """What a searcher needs to know of a search space: its decisions and which genotypes are the same network."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What is to be chosen, in the order of the genotype."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Exact number of distinct architectures."""
+        ...
+
+    def canonical(self, genotypes_ND: Genotypes) -> Genotypes:
+        """`(N, D)` with every inactive decision set to one value: equal rows <=> same network. Idempotent."""
+        ...
+
+    def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
+        """`(N,)` mask of the genotypes that describe a network."""
+        ...
+
+
+@runtime_checkable
+class SearchSpace(GenotypeSpace, Protocol):
+    """Everything that may be built.
+
+    Two roads must give one answer: MACs and parameters of `workloads` equal those counted on the network of `build`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        ...
+
+    def encode(self, genotypes_ND: Genotypes) -> NDArray[np.float64]:
+        """`(N, F)` features for predictors, each between 0 and 1; equal networks have equal features."""
+        ...
+
+    def workloads(self, genotypes_ND: Genotypes) -> WorkloadBatch:
+        """The layers of N networks, in the order of the rows."""
+        ...
+
+    def build(self, genotype: Sequence[int]) -> "nn.Module":
+        """The torch network of one genotype, with fresh weights from torch's global generator."""
+        ...
+
+
+class Searcher(Protocol):
+    """Proposes what to try next. Knows neither devices nor Ray; draws come from `core.rng.stream`, never from a clock.
+
+    Example of a call sequence::
+
+        searcher.ask(2)          -> two genotypes a, b; state now holds both as pending
+        searcher.tell([trial a]) -> state now holds a finished and b pending
+        searcher.ask(1)          -> another genotype; never a or b again
+
+    Asks are numbered from 0 in the order of the rows returned, and `ask(2)` gives what `ask(1)` twice would have given.
+    Trials may be told in any order; a trial is told at most once. The state round-trips through JSON, and a searcher that
+    loaded it goes on exactly as the one it came from.
+    """
+
+    def ask(self, count: int) -> Genotypes:
+        """Up to `count` new canonical genotypes `(n, D)`, none of them asked before.
+
+        Fewer rows than asked for mean that the space holds no other architecture (see `exhausted`).
+        """
+        ...
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Learn from finished trials. Outcomes that do not teach (see `Outcome.teaches`) leave the state alone."""
+        ...
+
+    def tells_before(self, ask_index: int) -> int:
+        """How many results, in ask order, must be told before ask number `ask_index` in `mode: sync`.
+
+        A pure function with 0 <= result <= ask_index that never falls. It makes the proposals independent of the number
+        of workers: a generation for generational searchers, a sliding window for steady-state ones, 0 for random search.
+        """
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every architecture of the space has been asked."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the next asks, as JSON values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; options given to the constructor must be the same."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimates:
+    """One metric of N networks, and where the numbers come from."""
+
+    values: NDArray[np.float64]
+    """`(N,)` in SI units."""
+    source: str
+    """`measured`, `lookup_table`, `analytic` or `predicted`."""
+    deviation: NDArray[np.float64] | None = None
+    """`(N,)` standard deviation in the same unit; None where the number is exact."""
+    layers: NDArray[np.float64] | None = None
+    """`(L,)` parts by layer, where the model is made of layers."""
+    bottleneck: tuple[str, ...] = ()
+    """`(N,)` what limits each network, where the model knows."""
+
+
+@runtime_checkable
+class CostModel(Protocol):
+    """What a network costs on some hardware, computed for a whole population at once."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `estimate` returns, without the target's prefix."""
+        ...
+
+    def space(self) -> tuple[Decision, ...]:
+        """Hardware decisions of its own (tile sizes, ports, dataflows); empty where the hardware is fixed."""
+        ...
+
+    def check(self, config: Mapping[str, Choice]) -> Mapping[str, tuple[float, float]]:
+        """Resource use of a hardware configuration: `{resource: (used, available)}`."""
+        ...
+
+    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:
+        """Each metric of every network."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Repeated measurements of one network on one device."""
+
+    values: Mapping[str, float]
+    """Metric name without the target's prefix -> value to use (the median where repeats exist), SI."""
+    details: Mapping[str, Any]
+    """JSON: repeats, median, interquartile range, host, versions, what else helps to judge the number."""
+
+
+@runtime_checkable
+class Device(Protocol):
+    """Hardware that runs networks and measures them. One network at a time; placed where its resource is."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `measure` returns, without the target's prefix."""
+        ...
+
+    def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
+        """Measure one network in evaluation mode on inputs of `example_shape` (batch first).
+
+        Raises:
+            UnstableMeasurement: the repeats disagree more than allowed.
+            DeviceError: the device cannot run the network.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How thoroughly a candidate is evaluated."""
+
+    epochs: int
+    """Passes over the training set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """What training a network gave."""
+
+    outcome: Outcome
+    """`ok` or `diverged`."""
+    metrics: Mapping[str, float]
+    """The task's metrics; empty where training diverged."""
+    curve: tuple[Mapping[str, float], ...] = field(default_factory=tuple)
+    """One record an epoch."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a network must do. Training is deterministic given the seed, also when it goes on from a checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `train` returns, from the validation split."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of the data and its split, so that a resumed study never mixes data sets."""
+        ...
+
+    def train(
+        self,
+        build: "Callable[[], nn.Module]",
+        *,
+        seed: int,
+        fidelity: Fidelity,
+        checkpoint: Path | None = None,
+        on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
+    ) -> "tuple[nn.Module, TaskResult]":
+        """Train a network from `build` and validate it.
+
+        Args:
+            build: makes the network; called once, after the seed has been set.
+            seed: decides the initial weights and the order of the data.
+            fidelity: how long.
+            checkpoint: folder for a checkpoint an epoch; training goes on from one that is there.
+            on_epoch: called with the number of epochs done and the epoch's record, after its checkpoint is durable.
+        """
+        ...
+
+    def test(self, network: "nn.Module") -> Mapping[str, float]:
+        """Metrics on held-out data. Called once a study, for the final networks only."""
+        ...

@@ -1,0 +1,100 @@
+"""Registries of plugins: built-ins by import path, others by entry point, loaded only when used."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_type_hints
+
+from paretune.core.errors import BadInput, UnknownName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One keyword option of a plugin, read from its signature."""
+
+    name: str
+    annotation: Any
+    """The declared type."""
+    default: Any
+    """`inspect.Parameter.empty` where the option is required."""
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+
+class Registry:
+    """Names -> factories of one kind of plugin.
+
+    Args:
+        kind: what the plugins are, in the singular, for messages.
+        group: entry-point group in which other packages register theirs.
+        builtins: name -> `module:attribute` of our own.
+        supplied: parameters that paretune fills in itself; they are not options.
+    """
+
+    def __init__(self, *, kind: str, group: str, builtins: Mapping[str, str], supplied: tuple[str, ...] = ()) -> None:
+        self.kind, self.group, self._builtins, self._supplied = kind, group, dict(builtins), supplied
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def names(self) -> tuple[str, ...]:
+        """Every registered name, sorted."""
+        return tuple(sorted({*self._builtins, *self._entry_points()}))
+
+    def factory(self, name: str) -> Callable[..., Any]:
+        """The class or function behind a name.
+
+        Raises:
+            UnknownName: with the near matches.
+            BadInput: the factory takes `**kwargs`, so nobody could tell a mistyped option, or cannot be imported.
+        """
+        if name in self._builtins:
+            module, _, attribute = self._builtins[name].partition(":")
+            found = getattr(import_module(module), attribute)
+        else:
+            point = self._entry_points().get(name)
+            if point is None:
+                raise UnknownName(self.kind, name, self.names())
+            try:
+                found = point.load()
+            except (ImportError, AttributeError) as error:
+                raise BadInput(f"{self.kind} '{name}' cannot be loaded from {point.value}: {error}") from error
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
+            raise BadInput(f"{self.kind} '{name}' takes **kwargs; a plugin must name its options")
+        factory: Callable[..., Any] = found
+        return factory
+
+    def options(self, name: str) -> tuple[Option, ...]:
+        """The options a user may set, in the order of the signature."""
+        factory = self.factory(name)
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        return tuple(
+            Option(name=parameter.name, annotation=hints.get(parameter.name, Any), default=parameter.default)
+            for parameter in inspect.signature(factory).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in self._supplied
+        )
+
+    def describe(self, name: str) -> str:
+        """First line of the plugin's docstring."""
+        return (inspect.getdoc(self.factory(name)) or "").partition("\n")[0]
+
+    def create(self, name: str, *supplied: object, **options: Any) -> Any:
+        """Build a plugin from what paretune supplies and the user's options.
+
+        Raises:
+            UnknownName: no such plugin or option.
+            BadInput: a required option is missing, or the plugin refuses a value.
+        """
+        known = [option.name for option in self.options(name)] + list(self._supplied)
+        for option in options:
+            if option not in known:
+                raise UnknownName(f"option of {self.kind} {name}", option, known)
+        for required in self.options(name):
+            if required.required and required.name not in options:
+                raise BadInput(f"{self.kind} '{name}' needs the option '{required.name}'")
+        return self.factory(name)(*supplied, **options)

@@ -1,0 +1,6 @@
+"""What a network costs: devices that measure and models that compute."""
+
+from paretune.core.registry import Registry
+
+HARDWARE = Registry(kind="hardware", group="paretune.hardware", builtins={"host": "paretune.hardware.host:Host"})
+"""Factories `(*, ...)` of `core.protocols.Device` or `core.protocols.CostModel`."""

@@ -1,0 +1,90 @@
+"""What lives on the cluster: the trainable that evaluates jobs and the actors that own measuring devices."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+
+from paretune.core.canonical import canonical_json
+from paretune.core.errors import DeviceError
+from paretune.core.protocols import Measurement
+from paretune.hardware import HARDWARE
+from paretune.platform.jobs import Evaluator, Job
+from paretune.platform.worker import Worker, WorkerLimits
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MEASURE_TIMEOUT_S = 300.0
+
+
+class JobTrainable(tune.Trainable):
+    """Evaluates one job a trial; reused for many trials. The result is durable before Tune hears of it."""
+
+    def setup(
+        self, config: dict[str, Any], evaluator: Evaluator | None = None, folder: str = "", limits: WorkerLimits | None = None
+    ) -> None:
+        """Called once an actor."""
+        assert evaluator is not None
+        assert limits is not None
+        self._job = config["job"]
+        self._worker = Worker(evaluator, Path(folder), limits)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Another trial in the same actor; the worker wipes its slate before each job."""
+        self._job = new_config["job"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Evaluate the job. Text only: Tune keeps statistics of every number it is told."""
+        evaluation = self._worker.run(Job.from_json(json.loads(self._job)))
+        return {"done": True, "evaluation": canonical_json(evaluation.as_json())}
+
+    def cleanup(self) -> None:
+        """Called when the actor ends."""
+        self._worker.close()
+
+
+class DeviceActor:
+    """Owns one device for the whole study: one network at a time, sessions and drivers loaded once."""
+
+    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
+        self._device = HARDWARE.create(kind, **options)
+
+    def ready(self) -> bool:
+        """Whether the actor is up."""
+        return True
+
+    def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
+        """Measure one network, see `core.protocols.Device`."""
+        measurement: Measurement = self._device.measure(network, example_shape)
+        return measurement
+
+
+class ActorDevices:
+    """Calls the device actors from a worker."""
+
+    def __init__(self, handles: Mapping[str, Any]) -> None:
+        self._handles = dict(handles)
+
+    def __call__(self, target: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
+        """Measure on the device called `target`.
+
+        Raises:
+            DeviceError: the device gave no usable measurement, died or did not answer in time.
+        """
+        try:
+            measurement: Measurement = ray.get(self._handles[target].measure.remote(network, example_shape), timeout=MEASURE_TIMEOUT_S)
+        except ray.exceptions.GetTimeoutError as error:
+            raise DeviceError(f"'{target}' did not answer within {MEASURE_TIMEOUT_S:g} s") from error
+        except ray.exceptions.RayActorError as error:
+            raise DeviceError(f"the actor of '{target}' died: {error}") from error
+        return measurement
+
+
+def start_device(kind: str, options: Mapping[str, Any]) -> Any:
+    """A device actor with a processor of its own, so that training does not disturb what it measures."""
+    return ray.remote(DeviceActor).options(num_cpus=1, max_restarts=-1, max_task_retries=1).remote(kind, dict(options))

@@ -1,0 +1,205 @@
+"""The one adapter between paretune's searchers and Ray Tune, whose `Searcher` is a developer API and may move.
+
+`TuneSearcher` is public: it drops into anybody's own Ray Tune script. `PhaseSearcher` lets Tune execute a phase of a study.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune import Callback
+from ray.tune.search import Searcher as RaySearcher
+
+from paretune.core.canonical import canonical_json
+from paretune.core.errors import BadInput, did_you_mean
+from paretune.core.genotype import Choice, named
+from paretune.core.objectives import Problem
+from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.core.trial import Outcome, Trial
+from paretune.platform.dialogue import Dialogue
+from paretune.platform.jobs import Evaluation, Job
+from paretune.platform.phase import Done, Phase, Wait
+
+logger = logging.getLogger(__name__)
+
+
+class TuneSearcher(RaySearcher):
+    """Any paretune searcher as `search_alg` of an ordinary Ray Tune script.
+
+    Trials get the named decisions as their config and report every metric of `problem` under its own name. Leave `metric` and
+    `mode` of `TuneConfig` empty (they take one objective only) and set `max_concurrent_trials`.
+
+    Args:
+        searcher: proposes candidates.
+        space: the space that `searcher` was made for.
+        problem: the objectives and constraints that `searcher` was made for.
+        mode: `sync` makes the proposals independent of the number of workers, `async` never waits.
+    """
+
+    def __init__(self, searcher: Searcher, space: GenotypeSpace, problem: Problem, *, mode: Literal["sync", "async"] = "async") -> None:
+        super().__init__(
+            metric=[objective.metric for objective in problem.objectives],
+            mode=[objective.direction.value for objective in problem.objectives],
+        )
+        self._space, self._problem = space, problem
+        self._dialogue = Dialogue(searcher, mode)
+        self._live: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Mapping[str, Any], **_spec: object) -> bool:  # noqa: ARG002
+        """Called by Tune with what `TuneConfig` and `param_space` say."""
+        if metric is not None:
+            raise BadInput(f"TuneConfig(metric={metric!r}): leave it out, the problem of TuneSearcher names the objectives")
+        overlap = sorted(set(config) & {decision.name for decision in self._space.decisions})
+        if overlap:
+            raise BadInput(f"param_space sets {', '.join(overlap)}, which the search space decides; remove it there")
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Choice] | str | None:
+        """Named decisions of a new candidate, None to be asked again later, FINISHED when the space is exhausted."""
+        proposal = self._dialogue.ask()
+        if proposal is None:
+            return str(RaySearcher.FINISHED) if self._dialogue.exhausted else None
+        self._live[trial_id] = proposal
+        return named(self._space.decisions, proposal[1])
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Intermediate reports teach nothing; only the last one counts."""
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the searcher what a trial ended with."""
+        if trial_id not in self._live:
+            return
+        index, genotype = self._live.pop(trial_id)
+        outcome, metrics = self._read(result, error)
+        self._dialogue.result(Trial(ask_index=index, genotype=genotype, outcome=outcome, metrics=metrics))
+
+    def _read(self, result: Mapping[str, Any] | None, error: bool) -> tuple[Outcome, dict[str, float]]:
+        if error or result is None:
+            return Outcome.CRASHED, {}
+        missing = [name for name in self._problem.metrics if name not in result]
+        if missing:
+            hints = "; ".join(f"'{name}'.{did_you_mean(name, list(result))}" for name in missing)
+            logger.error("a trial ended without reporting %s It counts as failed", hints)
+            return Outcome.USER_ERROR, {}
+        metrics = {name: float(result[name]) for name in self._problem.metrics}
+        if not all(math.isfinite(value) for value in metrics.values()):
+            return Outcome.DIVERGED, {}
+        return Outcome.OK, metrics
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state as JSON, when Tune asks."""
+        state = {"dialogue": self._dialogue.state_dict(), "live": self._live}
+        Path(checkpoint_path).write_text(json.dumps(state))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Go on from a state that `save` wrote."""
+        state = json.loads(Path(checkpoint_path).read_text())
+        self._dialogue.load_state_dict(state["dialogue"])
+        self._live = {trial_id: (index, tuple(genotype)) for trial_id, (index, genotype) in state["live"].items()}
+
+
+class PhaseSearcher(RaySearcher):
+    """Hands the jobs of a phase to Tune, up to `segment` of them: Tune keeps every trial of a run in memory.
+
+    An error never passes through Tune's event loop, which would lose it: it ends the run and waits in `error`.
+    """
+
+    def __init__(self, phase: Phase, *, segment: int) -> None:
+        super().__init__()
+        self._phase, self._left = phase, segment
+        self._live: dict[str, str] = {}
+        self.done: Done | None = None
+        self.error: Exception | None = None
+        self.closing = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles the searcher for its own resume, which is never used: the ledger is the truth."""
+        return {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Mapping[str, Any], **_spec: object) -> bool:  # noqa: ARG002
+        """Called by Tune."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """The next job as a Tune config."""
+        if self._left == 0 or self.done or self.error or self.closing:
+            return str(RaySearcher.FINISHED)
+        try:
+            step = self._phase.next_job()
+        except Exception as error:
+            self.error = error
+            return str(RaySearcher.FINISHED)
+        match step:
+            case Job():
+                self._live[trial_id] = step.id
+                self._left -= 1
+                return {"job": canonical_json(step.as_json())}
+            case Wait():
+                return None
+            case Done():
+                self.done = step
+                return str(RaySearcher.FINISHED)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Every trial reports once, at its end."""
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Take in what a trial ended with; a trial that failed waits for `trial_lost`, which knows why."""
+        if error or result is None or "evaluation" not in result:
+            return
+        job_id = self._live.pop(trial_id, None)
+        if job_id is not None:
+            self._guarded(lambda: self._phase.finished(job_id, Evaluation.from_json(json.loads(result["evaluation"]))))
+
+    def trial_lost(self, trial_id: str, outcome: Outcome, message: str) -> None:
+        """The worker of a trial died, or could not even record its result."""
+        job_id = self._live.pop(trial_id, None)
+        if job_id is not None:
+            self._guarded(lambda: self._phase.lost(job_id, outcome, message))
+
+    def _guarded(self, action: Any) -> None:
+        if self.error is None:
+            try:
+                action()
+            except Exception as error:
+                self.error = error
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger has it."""
+
+
+class LossWatch(Callback):
+    """Tells a `PhaseSearcher` why a trial ended without a result."""
+
+    def __init__(self, searcher: PhaseSearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **_info: object) -> None:
+        """Called by Tune after `on_trial_complete(error=True)`."""
+        outcome, message = classify_loss(trial.get_error())
+        self._searcher.trial_lost(trial.trial_id, outcome, message)
+
+
+def classify_loss(error: Any) -> tuple[Outcome, str]:
+    """What a Ray error says about a lost attempt."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "memory" in text and "killed" in text:
+        return Outcome.OOM, "killed by Ray's memory monitor"
+    if isinstance(error, RayActorError) and getattr(error, "preempted", False):
+        return Outcome.PREEMPTED, "its node was preempted"
+    if isinstance(error, NodeDiedError | ActorUnavailableError):
+        return Outcome.PREEMPTED, "its node died or cannot be reached"
+    if isinstance(error, RayActorError):
+        return Outcome.CRASHED, next((line for line in text.splitlines() if "exit" in line.lower()), "its worker process died").strip()[
+            :500
+        ]
+    if isinstance(error, RayTaskError) and "StorageError" in text:
+        return Outcome.STORAGE_ERROR, text.strip().splitlines()[-1][:500]
+    return Outcome.CRASHED, (text.strip().splitlines() or ["its worker failed"])[-1][:500]

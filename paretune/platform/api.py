@@ -1,0 +1,103 @@
+"""The same through Python: run and resume a study in one call."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from paretune.platform.history import Header
+from paretune.platform.jobs import Evaluator
+from paretune.platform.plan import build_plan
+from paretune.platform.progress import Progress
+from paretune.platform.spec.compare import refuse_changes, spec_changes
+from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
+from paretune.platform.study import SpecSource, StudyResult, create_study, read_history, run_study
+
+
+def run(
+    spec: str | Path | Mapping[str, object],
+    *,
+    overrides: Mapping[str, object] | None = None,
+    address: str | None = None,
+    evaluator: Evaluator | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Run a new study and wait for its end.
+
+    Args:
+        spec: a spec file, or its fields as a mapping.
+        overrides: field path -> value, for example `{"budget.trials": 8}`.
+        address: Ray cluster to connect to, `auto` for the one on this machine; None starts a local one.
+        evaluator: evaluates candidates instead of the task and hardware of the spec; then there is no final training.
+        progress: where to show it; None shows nothing.
+
+    Raises:
+        SpecError: the spec has mistakes; all of them are listed.
+        BadInput: a study of this name is there already.
+        ParetuneError: see `platform.study.run_study`.
+    """
+    loaded = read_spec(spec, overrides)
+    plan = build_plan(loaded)
+    folder = create_study(plan, SpecSource(text=loaded.text, overrides=dict(overrides or {})))
+    return run_study(folder, plan, address=address, evaluator=evaluator, progress=progress)
+
+
+def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, object] | None = None) -> LoadedSpec:
+    """A spec from a file or a mapping, with some fields replaced."""
+    if not isinstance(spec, Mapping):
+        return load_spec(spec, overrides=overrides)
+    loaded = spec_from_mapping(spec)
+    return load_text(loaded.text, file=loaded.file, overrides=overrides) if overrides else loaded
+
+
+def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None) -> LoadedSpec:
+    """The spec of a study as its ledger has it, with some fields replaced."""
+    return load_text(header.spec_text, file=f"spec of study '{header.name}'", overrides={**header.overrides, **(overrides or {})})
+
+
+def resume(
+    folder: str | Path,
+    *,
+    spec: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    address: str | None = None,
+    takeover: bool = False,
+    evaluator: Evaluator | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Go on with a study where its ledger stops: interrupted candidates first, from their checkpoints.
+
+    Args:
+        folder: of the study, `<storage>/<name>`.
+        spec: the edited spec file; None goes on with the one in the ledger.
+        overrides: field path -> value on top, for example `{"budget.trials": 400}` for more candidates.
+        address: as in `run`.
+        takeover: take the study from a process that still holds it.
+        evaluator: as in `run`.
+        progress: as in `run`.
+
+    Raises:
+        SpecChanged: what is searched or how it is evaluated changed.
+        ParetuneError: see `platform.study.run_study`.
+    """
+    folder = Path(folder)
+    header = read_history(folder).header
+    old = recorded_spec(header)
+    if spec is None:
+        loaded, source = (
+            recorded_spec(header, overrides),
+            SpecSource(text=header.spec_text, overrides={**header.overrides, **(overrides or {})}),
+        )
+    else:
+        kept = {"name": header.name, "seed": old.spec.seed, "storage": old.spec.storage, **(overrides or {})}
+        loaded, source = load_spec(spec, overrides=kept), SpecSource(text=Path(spec).read_text(), overrides=kept)
+    changes = spec_changes(old.spec, loaded.spec)
+    if any(not change.allowed for change in changes):
+        raise refuse_changes(header.name, changes, loaded)
+    return run_study(
+        folder,
+        build_plan(loaded),
+        address=address,
+        takeover=takeover,
+        progress=progress,
+        evaluator=evaluator,
+        source=source if changes else None,
+    )

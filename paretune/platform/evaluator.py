@@ -1,0 +1,96 @@
+"""The staged evaluator: quality at a fidelity, free costs, measured costs; for the final networks also the test and the export."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.genotype import as_genotypes
+from paretune.core.metrics import Metric, checked_metrics
+from paretune.core.protocols import CostModel, Fidelity, Measurement, SearchSpace, Task
+from paretune.core.trial import Outcome
+from paretune.hardware.free import FreeCosts
+from paretune.platform.jobs import Evaluation, Job, Purpose
+from paretune.platform.worker import discard_workspace
+from paretune.tasks.export import export_network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Measure = Callable[[str, nn.Module, tuple[int, ...]], Measurement]
+
+TEST_PREFIX = "test."
+"""Metrics on held-out data are named apart from those that the search may look at."""
+
+
+def free_costs(space: SearchSpace, model: CostModel, genotype: tuple[int, ...]) -> dict[str, float]:
+    """What a network costs that needs no run: parameters, MACs, peak memory."""
+    workloads = space.workloads(as_genotypes([genotype], len(space.decisions)))
+    return {name: float(estimates.values[0]) for name, estimates in model.estimate(workloads, {}).items()}
+
+
+class StagedEvaluator:
+    """Trains, validates and measures one candidate at a time.
+
+    Args:
+        space: builds the network.
+        task: trains and tests it.
+        produced: every metric a search evaluation must contain, inner names with the target before the dot.
+        targets: hardware that measures, by name.
+        measure: `(target, network, example shape)` -> measurement, wherever that hardware is.
+    """
+
+    def __init__(
+        self, *, space: SearchSpace, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure"
+    ) -> None:
+        self._space, self._task, self._produced = space, task, dict(produced)
+        self._targets, self._measure = targets, measure
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What every `ok` evaluation contains."""
+        return tuple(self._produced.values())
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+        """Train, validate, measure; for a final job also test and export."""
+        network, result = self._task.train(
+            lambda: self._space.build(job.genotype),
+            seed=job.seed,
+            fidelity=Fidelity(epochs=job.epochs),
+            checkpoint=workspace / "checkpoint",
+        )
+        details: dict[str, Any] = {"curve": [dict(record) for record in result.curve]}
+        costs = free_costs(self._space, FreeCosts(), job.genotype)
+        if result.outcome is not Outcome.OK:
+            return Evaluation(outcome=result.outcome, metrics=costs, details=details, message="training diverged")
+        measured = {target: self._measure(target, network, (1, *self._task.input_shape)) for target in self._targets}
+        details["measurements"] = {target: dict(measurement.details) for target, measurement in measured.items()}
+        raw = {
+            **result.metrics,
+            **costs,
+            **{f"{target}.{name}": value for target, measurement in measured.items() for name, value in measurement.values.items()},
+        }
+        metrics = checked_metrics(raw, self._produced, producer=f"task '{self._task.name}' or its hardware")
+        evaluation = Evaluation(outcome=Outcome.OK, metrics=metrics, details=details)
+        return self._finalise(evaluation, job, network, workspace) if job.purpose is Purpose.FINAL else evaluation
+
+    def release(self, job: Job, workspace: Path) -> None:
+        """Checkpoints may go; a final job's exported network stays."""
+        discard_workspace(workspace / "checkpoint" if job.purpose is Purpose.FINAL else workspace)
+
+    def _finalise(self, evaluation: Evaluation, job: Job, network: "nn.Module", workspace: Path) -> Evaluation:
+        tested = {f"{TEST_PREFIX}{name}": value for name, value in self._task.test(network).items()}
+        expected = {f"{TEST_PREFIX}{metric.name}": metric for metric in self._task.metrics}
+        metrics = {**evaluation.metrics, **checked_metrics(tested, expected, producer=f"the test of task '{self._task.name}'")}
+        metadata = {
+            "candidate": job.ask_index,
+            "choices": dict(job.choices),
+            "metrics": metrics,
+            "task": self._task.name,
+            "space": self._space.name,
+            "seed": job.seed,
+            "epochs": job.epochs,
+        }
+        exported = export_network(network, (1, *self._task.input_shape), workspace / "network", metadata)
+        details = {**evaluation.details, "export": exported.digests}
+        return replace(evaluation, metrics=metrics, details=details)

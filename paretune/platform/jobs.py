@@ -1,0 +1,159 @@
+"""Jobs and evaluations: what is handed to a worker, what comes back, and the protocol that turns one into the other."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from paretune.core.genotype import Choice, fingerprint
+from paretune.core.metrics import Metric
+from paretune.core.rng import derive_seed
+from paretune.core.trial import Outcome
+
+
+class Purpose(StrEnum):
+    """Which protocol a job follows."""
+
+    SEARCH = "search"
+    """Short training, validation data only: tells the searcher."""
+    FINAL = "final"
+    """Full training of a member of the front with a fresh seed, tested once on held-out data, exported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One evaluation to run: plain values only, so that it travels through Ray, JSON and a Tune config."""
+
+    id: str
+    """SHA-256 over architecture, protocol, seed and epochs: equal work has an equal id."""
+    purpose: Purpose
+    ask_index: int
+    """Number of the ask that proposed the architecture."""
+    genotype: tuple[int, ...]
+    choices: Mapping[str, Choice]
+    """The genotype as named decisions."""
+    seed: int
+    """Decides the initial weights and the order of the data."""
+    seed_index: int = 0
+    """0 in the search; 0, 1, ... for the fresh seeds of the final training."""
+    epochs: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        return asdict(self) | {"genotype": list(self.genotype), "choices": dict(self.choices)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Job":
+        """The inverse of `as_json`."""
+        return cls(**{**values, "purpose": Purpose(values["purpose"]), "genotype": tuple(values["genotype"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFactory:
+    """Makes the jobs of one study, so that the same work always gets the same id and the same seed."""
+
+    study_seed: int
+    protocol: str
+    """Digest of everything beside the architecture that decides a result: task, data, space, hardware, recipe."""
+    search_epochs: int
+    final_epochs: int
+
+    def search(self, *, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice]) -> Job:
+        """The job that evaluates a proposal of the searcher."""
+        return self._job(Purpose.SEARCH, ask_index, genotype, choices, 0, self.search_epochs)
+
+    def final(self, *, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice], seed_index: int) -> Job:
+        """The job that retrains a member of the front with fresh seed number `seed_index`."""
+        return self._job(Purpose.FINAL, ask_index, genotype, choices, seed_index, self.final_epochs)
+
+    def _job(
+        self, purpose: Purpose, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice], seed_index: int, epochs: int
+    ) -> Job:
+        architecture = fingerprint(dict(choices))
+        seed = derive_seed(self.study_seed, purpose, architecture, seed_index)
+        parts = {"architecture": architecture, "protocol": self.protocol, "purpose": purpose, "seed": seed, "epochs": epochs}
+        return Job(
+            id=fingerprint(parts),
+            purpose=purpose,
+            ask_index=ask_index,
+            genotype=genotype,
+            choices=dict(choices),
+            seed=seed,
+            seed_index=seed_index,
+            epochs=epochs,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a worker found out about a job."""
+
+    outcome: Outcome
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Finite values, SI."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON: learning curve, measurement repeats, exported files."""
+    message: str = ""
+    """Why it is not `ok`, for people; at most 4 kB."""
+    duration_s: float = 0.0
+    """Monotonic time the worker spent."""
+    worker: str = ""
+    """`host:pid` of the worker."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The evaluation as JSON values; numbers in `details` that JSON cannot hold become text."""
+        return {
+            "outcome": self.outcome.value,
+            "metrics": dict(self.metrics),
+            "details": plain(self.details),
+            "message": self.message,
+            "duration_s": self.duration_s,
+            "worker": self.worker,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
+        """The inverse of `as_json`."""
+        return cls(**{**values, "outcome": Outcome(values["outcome"])})
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinities, and whatever is no JSON type, as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return str(value)
+
+
+MESSAGE_BYTES = 4096
+
+
+class Evaluator(Protocol):
+    """Evaluates jobs in a worker. Built in the driver, pickled to the workers, used for many jobs one after another.
+
+    Example of a call sequence, for each job::
+
+        evaluation = evaluator.evaluate(job, workspace)   # may be cut by kill -9 at any moment and called again
+        ... the evaluation is written durably ...
+        evaluator.release(job, workspace)                 # checkpoints and scratch may go now
+    """
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What every `ok` evaluation of the search contains, inner names."""
+        ...
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+        """Evaluate one job, going on from what an earlier attempt left in `workspace` (a folder of this job's own)."""
+        ...
+
+    def release(self, job: Job, workspace: Path) -> None:
+        """Called once the evaluation is durable."""
+        ...

@@ -1,0 +1,169 @@
+"""One phase of a study as a queue of jobs: what runs next, what came back, what is tried again. Knows no Ray; any executor can drive it.
+
+while True:
+    match phase.next_job():
+        case Job() as job: ...run it, then phase.finished(job.id, evaluation) or phase.lost(job.id, outcome, message)
+        case Wait(): ...until a running job has ended
+        case Done() as done: break
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paretune.core.errors import SearchFailed
+from paretune.core.trial import Outcome
+from paretune.platform.history import History, Record
+from paretune.platform.jobs import Evaluation, Job
+
+logger = logging.getLogger(__name__)
+
+FAILURES_BEFORE_STOP = 5
+
+Events = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+class Journal(Protocol):
+    """The part of the ledger that a phase needs."""
+
+    def append(self, events: Events) -> Sequence[Any]:
+        """Record events in one durable transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can start until a running job has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to run."""
+
+    reason: str
+    """One sentence for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseContext:
+    """What every phase of a study shares."""
+
+    history: History
+    """What the ledger holds; kept up to date with every event recorded."""
+    journal: Journal
+    """Where events go before anything acts on them."""
+    recall: Callable[[str], Evaluation | None]
+    """A durable result by job id, perhaps one that the ledger does not know yet; None where there is none."""
+    clock: Callable[[], float]
+    """Seconds since this session started, monotonic."""
+    retries: int
+    """How often a job is tried again after its worker crashed or its device failed."""
+
+    def record(self, events: Events) -> None:
+        """Make events durable, then take them in."""
+        for event in self.journal.append(events) if events else ():
+            self.history.apply(event)
+
+
+class Phase(ABC):
+    """The jobs of one phase: new ones from a subclass, interrupted ones first."""
+
+    def __init__(self, context: PhaseContext, *, pending: Sequence[Record], num_ended: int) -> None:
+        self.context = context
+        self.history = context.history
+        self._running: set[str] = set()
+        self._again: deque[str] = deque(record.job.id for record in pending)
+        self._failures: Counter[str] = Counter()
+        self._num_ended_now = 0
+        self.num_ended = num_ended
+        """Jobs of this phase that have ended, over all sessions."""
+        self._elapsed_before_s = max((record.elapsed_s for record in self.history.records.values()), default=0.0)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time spent on the study over all sessions."""
+        return self._elapsed_before_s + self.context.clock()
+
+    @property
+    def num_running(self) -> int:
+        """Jobs handed out and not yet back."""
+        return len(self._running)
+
+    @abstractmethod
+    def _new_job(self) -> Job | Wait | Done:
+        """The next job that was never asked, recorded as asked."""
+
+    def _took_in(self, record: Record) -> None:
+        """A job ended; for subclasses that learn from it."""
+
+    def next_job(self) -> Job | Wait | Done:
+        """The next job to run, recorded durably before it is returned.
+
+        Raises:
+            SearchFailed: most jobs of this session fail, or nothing meets the limits.
+        """
+        while True:  # ends: each turn starts a job, stops, or settles one of finitely many jobs from its durable result
+            self._stop_when_most_fail()
+            job = self.history.records[self._again.popleft()].job if self._again else self._new_job()
+            if not isinstance(job, Job):
+                return Wait() if isinstance(job, Done) and self._running else job
+            known = self.context.recall(job.id)
+            if known is None:
+                self._running.add(job.id)
+                self.context.record([("started", {"id": job.id, "attempt": self.history.records[job.id].attempts + 1})])
+                return job
+            logger.info("candidate %d: its worker left a result; adopted", job.ask_index)
+            self._end(job.id, known)
+
+    def finished(self, job_id: str, evaluation: Evaluation) -> None:
+        """A job ended with an evaluation. Outcomes that say nothing of the architecture are tried again."""
+        if job_id not in self._running:
+            return
+        if not evaluation.outcome.teaches:
+            self.lost(job_id, evaluation.outcome, evaluation.message)
+            return
+        self._running.discard(job_id)
+        self._end(job_id, evaluation)
+
+    def lost(self, job_id: str, outcome: Outcome, message: str) -> None:
+        """An attempt ended without a result; the job runs again unless it used up its retries."""
+        if job_id not in self._running:
+            return
+        self._running.discard(job_id)
+        known = self.context.recall(job_id)
+        if known is not None:
+            self._end(job_id, known)
+        elif self._may_retry(job_id, outcome):
+            self.context.record([("lost", {"id": job_id, "outcome": outcome.value, "message": message[:500]})])
+            self._again.append(job_id)
+        else:
+            self._end(job_id, Evaluation(outcome=outcome, message=message))
+
+    def _may_retry(self, job_id: str, outcome: Outcome) -> bool:
+        """Preemption is nobody's fault and never counts; a user's error would only happen again."""
+        if outcome is Outcome.PREEMPTED:
+            return True
+        charged = sum(previous is not Outcome.PREEMPTED for previous in self.history.records[job_id].lost_to)
+        return outcome is not Outcome.USER_ERROR and charged < self.context.retries
+
+    def _end(self, job_id: str, evaluation: Evaluation) -> None:
+        body = {"id": job_id, "evaluation": evaluation.as_json(), "elapsed_s": round(self.elapsed_s, 6)}
+        self.context.record([("finished", body)])
+        self._took_in(self.history.records[job_id])
+        self._num_ended_now += 1
+        self.num_ended += 1
+        if evaluation.outcome not in (Outcome.OK, Outcome.INFEASIBLE, Outcome.DIVERGED):
+            lines = evaluation.message.strip().splitlines()
+            self._failures[f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"] += 1
+
+    def _stop_when_most_fail(self) -> None:
+        """More than half of this session's jobs failed: a bug or a missing file, not the architectures. Source: Ax."""
+        failed = self._failures.total()
+        if self._num_ended_now >= FAILURES_BEFORE_STOP and failed > self._num_ended_now / 2:
+            message, count = self._failures.most_common(1)[0]
+            raise SearchFailed(
+                f"{failed} of {self._num_ended_now} candidates failed, {count} of them with {message}. Mend the cause, then resume"
+            )

@@ -1,0 +1,173 @@
+"""A valid spec -> the objects of a study, and the checks that need them: who measures what, limits that can be met, enough members.
+
+Nothing is trained and no device is used. Mistakes come as one `SpecError` with places in the file, like those of the spec itself.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from paretune.core.errors import BadInput, SpecError, SpecProblem
+from paretune.core.metrics import Metric
+from paretune.core.objectives import Constraint, Objective, Problem
+from paretune.core.protocols import CostModel, Device, Searcher, SearchSpace, Task
+from paretune.core.registry import Registry
+from paretune.hardware import HARDWARE
+from paretune.hardware.free import FreeCosts
+from paretune.platform.spec.checks import goal_problems, member_problems, metric_problems
+from paretune.platform.spec.load import LoadedSpec
+from paretune.platform.spec.model import OnMetric, PluginSpec, StudySpec
+from paretune.platform.spec.nodes import Loc, MapNode, find
+from paretune.platform.spec.options import option_values
+from paretune.searchers import SEARCHERS
+from paretune.spaces import SPACES
+from paretune.tasks import TASKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a study consists of, before it runs."""
+
+    spec: StudySpec
+    space: SearchSpace
+    task: Task
+    targets: Mapping[str, Device | CostModel]
+    """Hardware by target name. Made here for its metrics; the device that measures lives in an actor."""
+    problem: Problem
+    """Objectives and constraints, inner names and values."""
+    metrics: Mapping[str, Metric]
+    """All that is known of a finished candidate, by inner name with the target's prefix."""
+    free_costs: FreeCosts
+    """What is known before anything runs."""
+    make_searcher: Callable[[], Searcher]
+    """A fresh searcher for this study."""
+    notes: tuple[str, ...] = ()
+    """What the user should know although nothing is wrong; one line each."""
+
+
+def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
+    """Build the objects of a study and check what the spec alone cannot show.
+
+    Args:
+        loaded: the spec.
+        thorough: also build torch networks of the sampled members (imports torch, takes seconds).
+
+    Raises:
+        SpecError: every mistake found, sorted by line.
+    """
+    builder = _Builder(loaded)
+    spec = loaded.spec
+    task = builder.create(TASKS, ("task",), spec.task, spec.task.name)
+    targets = {name: builder.create(HARDWARE, ("hardware", name), target, target.kind) for name, target in spec.hardware.items()}
+    space = None
+    if task is not None:
+        supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}
+        space = builder.create(SPACES, ("space",), spec.space, spec.space.name, **supplied)
+    free_costs = FreeCosts()
+    metrics = _all_metrics(task, targets, free_costs)
+    if task is not None and all(targets.values()):
+        builder.add(metric_problems(spec, metrics))
+        builder.add(goal_problems(spec, metrics))
+    problem = Problem(
+        objectives=tuple(Objective(metric=item.metric, direction=item.direction, reference=item.reference) for item in spec.objectives),
+        constraints=tuple(_constraint(item.metric, lower=item.min, upper=item.max) for item in spec.constraints),
+    )
+    searcher_options = _searcher_options(builder, space, problem)
+    if space is not None:
+        builder.add(member_problems(spec, space, free_costs, problem, thorough=thorough))
+    if builder.problems or task is None or space is None:
+        raise SpecError(loaded.file, builder.problems)
+
+    def make_searcher() -> Searcher:
+        searcher: Searcher = SEARCHERS.create(spec.searcher.name, space, problem, seed=spec.seed, **searcher_options)
+        return searcher
+
+    notes = [*_unused_targets(spec), *builder.notes]
+    return Plan(
+        spec=spec,
+        space=space,
+        task=task,
+        targets=targets,
+        problem=problem,
+        metrics=metrics,
+        free_costs=free_costs,
+        make_searcher=make_searcher,
+        notes=tuple(notes),
+    )
+
+
+class _Builder:
+    """Makes plugins and gathers what goes wrong, with places."""
+
+    def __init__(self, loaded: LoadedSpec) -> None:
+        self.loaded = loaded
+        self.problems: list[SpecProblem] = []
+        self.notes: list[str] = []
+
+    def add(self, found: tuple[list[tuple[Loc, str]], list[str]]) -> None:
+        problems, notes = found
+        self.problems += [self.loaded.problem(loc, message) for loc, message in problems]
+        self.notes += notes
+
+    def create(self, registry: Registry, loc: Loc, chosen: PluginSpec, name: str, *positional: object, **supplied: object) -> Any:
+        """A plugin, or None where it refuses its options; the reason is kept."""
+        try:
+            return registry.create(name, *positional, **option_values(registry, name, chosen.options), **supplied)
+        except BadInput as error:
+            self.refuse(loc, chosen, str(error))
+            return None
+
+    def refuse(self, loc: Loc, chosen: PluginSpec, message: str) -> None:
+        """Keep a plugin's refusal at the option it names (`option: message`), or at the plugin."""
+        named = re.match(r"(\w+): (.*)", message, re.DOTALL)
+        if named is None or named[1] not in chosen.options:
+            self.problems.append(self.loaded.problem(loc, message))
+            return
+        option, told = named[1], named[2]
+        value = chosen.options[option]
+        is_percent = isinstance(value, int | float) and 1 < value <= 100 and re.search(r"\b0 (and|to) 1\b", told)
+        hint = f". Did you mean {value / 100:g}?" if is_percent else ""
+        _, node, _ = find(self.loaded.root, loc)
+        written = isinstance(node, MapNode) and option in node.entries
+        problem = self.loaded.problem((*loc, option) if written else loc, f"{told}{hint}" if written else message)
+        self.problems.append(problem)
+
+
+def _searcher_options(builder: _Builder, space: SearchSpace | None, problem: Problem) -> dict[str, Any]:
+    """The searcher's options, tried out on the space."""
+    spec = builder.loaded.spec
+    options = option_values(SEARCHERS, spec.searcher.name, spec.searcher.options)
+    if space is not None:
+        builder.create(SEARCHERS, ("searcher",), spec.searcher, spec.searcher.name, space, problem, seed=spec.seed)
+    population, trials = options.get("population"), spec.budget.trials
+    if isinstance(population, int) and trials is not None and population > trials:
+        message = f"population {population} needs at least {population} trials; budget.trials is {trials}"
+        loc: Loc = ("searcher", "population")
+        _, _, followed = find(builder.loaded.root, loc)
+        builder.problems.append(builder.loaded.problem(loc if followed == len(loc) else ("searcher",), message))
+    return options
+
+
+def _all_metrics(task: Task | None, targets: Mapping[str, Any], free_costs: FreeCosts) -> dict[str, Metric]:
+    """Inner name -> metric of all that is produced; those of a target carry its name."""
+    metrics = {metric.name: metric for metric in (*(task.metrics if task else ()), *free_costs.metrics)}
+    for target, hardware in targets.items():
+        for metric in hardware.metrics if hardware else ():
+            metrics[f"{target}.{metric.name}"] = replace(metric, name=f"{target}.{metric.name}")
+    return metrics
+
+
+def _constraint(metric: str, *, lower: float | None, upper: float | None) -> Constraint:
+    return Constraint(metric=metric, lower=-math.inf if lower is None else lower, upper=math.inf if upper is None else upper)
+
+
+def _unused_targets(spec: StudySpec) -> list[str]:
+    items: tuple[OnMetric, ...] = (*spec.objectives, *spec.constraints)
+    used = {item.metric.partition(".")[0] for item in items}
+    return [
+        f"hardware.{name}: no objective or constraint uses it; it is measured for the record only"
+        for name in spec.hardware
+        if name not in used
+    ]

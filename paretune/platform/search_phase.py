@@ -1,0 +1,132 @@
+"""The search: asks the searcher, gates proposals on their free costs, records and tells what came back."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from paretune.core.errors import SearchFailed, SpecChanged
+from paretune.core.genotype import Genotypes, as_genotypes, named
+from paretune.core.metrics import readable
+from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.platform.dialogue import Dialogue
+from paretune.platform.history import Record, screened_evaluation
+from paretune.platform.jobs import Job, JobFactory
+from paretune.platform.phase import Done, Phase, PhaseContext, Wait
+
+SCREENED_BEFORE_STOP = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When a search ends."""
+
+    trials: int | None
+    """Candidates to evaluate; screened ones do not count. None is no limit."""
+    time_s: float | None
+    """Time over all sessions. None is no limit."""
+
+
+class SearchPhase(Phase):
+    """Proposes, records and tells the candidates of one study.
+
+    Args:
+        context: the study's history, ledger and clock.
+        searcher: fresh; the ledger is replayed into it, which also proves that it would ask the same again.
+        space: names the decisions.
+        mode: when results are told, see `Dialogue`.
+        budget: when to end.
+        factory: makes the jobs.
+        screen: free costs of genotypes, `(N, D)` -> metric -> `(N,)`; candidates that break a limit on them never run.
+    """
+
+    def __init__(
+        self,
+        context: PhaseContext,
+        *,
+        searcher: Searcher,
+        space: GenotypeSpace,
+        mode: Literal["sync", "async"],
+        budget: Budget,
+        factory: JobFactory,
+        screen: Callable[[Genotypes], Mapping[str, Any]],
+    ) -> None:
+        proposals = context.history.proposals()
+        evaluated = [record for record in proposals if not record.screened]
+        pending = [record for record in evaluated if record.evaluation is None]
+        super().__init__(context, pending=pending, num_ended=len(evaluated) - len(pending))
+        self._space, self._budget, self._factory, self._screen = space, budget, factory, screen
+        self._dialogue = Dialogue(searcher, mode)
+        self._num_asked = len(evaluated)
+        self._num_barren = 0
+        for kind, record in context.history.dialogue():
+            if kind == "asked":
+                self._check_same_proposal(record)
+            else:
+                self._dialogue.result(record.trial())
+
+    def _took_in(self, record: Record) -> None:
+        self._dialogue.result(record.trial())
+
+    def _new_job(self) -> Job | Wait | Done:
+        if self._budget.trials is not None and self._num_asked >= self._budget.trials:
+            return Done(f"budget of {self._budget.trials:,} candidates spent")
+        if self._budget.time_s is not None and self.elapsed_s >= self._budget.time_s:
+            return Done(f"budget of {self._budget.time_s:,.0f} s spent")
+        events, job = self._propose()
+        self.context.record(events)
+        if job is not None:
+            return job
+        if self._dialogue.exhausted:
+            return Done(f"all {self._space.size:,} architectures tried")
+        if self._num_barren >= SCREENED_BEFORE_STOP:
+            raise SearchFailed(self._unreachable())
+        if not self._running:
+            raise SearchFailed(
+                "the searcher proposes nothing although no result is missing and the space is not exhausted: a bug in the searcher"
+            )
+        return Wait()
+
+    def _propose(self) -> tuple[list[tuple[str, Mapping[str, Any]]], Job | None]:
+        """Ask until a proposal passes the gate: what was asked, as events, and the job to run if there is one."""
+        events: list[tuple[str, Mapping[str, Any]]] = []
+        while self._num_barren < SCREENED_BEFORE_STOP:
+            proposal = self._dialogue.ask()
+            if proposal is None:
+                return events, None
+            index, genotype = proposal
+            job = self._factory.search(ask_index=index, genotype=genotype, choices=named(self._space.decisions, genotype))
+            costs = {name: float(values[0]) for name, values in self._screen(as_genotypes([genotype], len(genotype))).items()}
+            if self.history.problem.known_violation(costs) <= 0:
+                self._num_barren = 0
+                self._num_asked += 1
+                return [*events, ("asked", {"job": job.as_json()})], job
+            self._num_barren += 1
+            events.append(("screened", {"job": job.as_json(), "metrics": costs}))
+            self._dialogue.result(Record(job=job, evaluation=screened_evaluation(costs)).trial())
+        return events, None
+
+    def _check_same_proposal(self, record: Record) -> None:
+        proposal = self._dialogue.ask()
+        if proposal != (record.job.ask_index, record.job.genotype):
+            raise SpecChanged(
+                f"ask {record.job.ask_index} of the ledger proposed {list(record.job.genotype)}, but this version of the searcher proposes "
+                f"{list(proposal[1]) if proposal else 'nothing'}: the searcher changed since the study was started. "
+                "Resume with the version that started it, or start a new study"
+            )
+
+    def _unreachable(self) -> str:
+        """Which limit no proposal meets, and the nearest value seen."""
+        problem = self.history.problem
+        screened = [record.metrics for record in self.history.records.values() if record.screened]
+        parts = []
+        for constraint in problem.constraints:
+            values = [metrics[constraint.metric] for metrics in screened if constraint.metric in metrics]
+            if values and all(constraint.violation(value) > 0 for value in values):
+                limit, sign, word = (
+                    (constraint.upper, "<=", "smallest") if math.isfinite(constraint.upper) else (constraint.lower, ">=", "largest")
+                )
+                nearest = readable(constraint.metric, min(values, key=constraint.violation))
+                parts.append(f"{constraint.metric} {sign} {readable(constraint.metric, limit)} ({word} seen: {nearest})")
+        limits = "; ".join(parts) or "all limits at once"
+        return f"none of the last {self._num_barren:,} proposals meets {limits}. Relax the limit or enlarge the space"

@@ -1,0 +1,177 @@
+"""Checks of a spec against what its plugins really offer. Each gives (problems as (place, message), notes)."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.core.errors import BadInput
+from paretune.core.genotype import GENE, Genotypes, num_choices
+from paretune.core.metrics import SI_UNITS, Direction, Metric, readable, si_name, unit_of
+from paretune.core.objectives import Constraint, Problem
+from paretune.core.protocols import SearchSpace
+from paretune.core.rng import stream
+from paretune.platform.spec.model import StudySpec
+from paretune.platform.spec.nodes import Loc
+from paretune.platform.spec.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from paretune.hardware.free import FreeCosts
+
+Findings: TypeAlias = tuple[list[tuple[Loc, str]], list[str]]
+
+NUM_SAMPLED = 1000
+"""Architectures drawn to judge limits."""
+NUM_BUILT = 32
+"""Random members that are laid out (or built) besides the smallest and the largest."""
+RARE = 0.01
+"""Share of the sampled architectures below which a note says that few meet the limits."""
+
+
+def metric_problems(spec: StudySpec, metrics: Mapping[str, Metric]) -> Findings:
+    """Objectives and constraints on metrics that nothing measures or on targets that are not declared."""
+    problems: list[tuple[Loc, str]] = []
+    for section, items in (("objectives", spec.objectives), ("constraints", spec.constraints)):
+        for index, item in enumerate(items):
+            if item.metric not in metrics:
+                problems.append(((section, index, "metric"), _unmeasured(item.shown_metric, spec, metrics)))
+    return problems, []
+
+
+def _unmeasured(name: str, spec: StudySpec, metrics: Mapping[str, Metric]) -> str:
+    target, dot, _ = name.partition(".")
+    if dot and target not in spec.hardware:
+        declared = f"({', '.join(spec.hardware)})" if spec.hardware else "(there is none)"
+        if not spec.hardware:
+            return f"'{target}' is not in hardware {declared}. Example: hardware: {{{target}: {{kind: host}}}}"
+        return f"'{target}' is not in hardware {declared}.{did_you_mean(target, spec.hardware, synonyms={})}"
+    if not dot:
+        for declared in spec.hardware:
+            if si_name(f"{declared}.{name}")[0] in metrics:
+                return f"nothing measures '{name}' by itself. Did you mean '{declared}.{name}'?"
+    # Every unit of a metric is a name for it; the user's own suffix is tried first, so that ms stays ms.
+    suffix = name.rpartition("_")[2]
+    units = sorted(SI_UNITS, key=lambda unit: unit != suffix)
+    known = [
+        inner if not unit_of(inner) else f"{inner.rpartition('_')[0]}_{unit}"
+        for inner in metrics
+        for unit in ([unit for unit in units if SI_UNITS[unit][0] == unit_of(inner)] or [""])
+    ]
+    return f"nothing measures '{name}'.{did_you_mean(name, known, synonyms={})} Measured: {', '.join(metrics)}"
+
+
+def goal_problems(spec: StudySpec, metrics: Mapping[str, Metric]) -> Findings:
+    """References and limits outside what a metric can be, and references that contradict limits."""
+    problems: list[tuple[Loc, str]] = []
+    notes: list[str] = []
+    for index, item in enumerate(spec.objectives):
+        metric, loc = metrics.get(item.metric), ("objectives", index, "reference")
+        if metric is None:
+            continue
+        best = metric.upper if item.goal == "max" else metric.lower
+        if not metric.lower <= item.reference <= metric.upper:
+            problems.append((loc, _outside(item.reference, metric)))
+        elif item.reference == best:
+            problems.append((loc, f"nothing can be better than {readable(metric.name, best)}; give the worst value that still counts"))
+        if item.direction is not metric.direction:
+            usual = "larger" if metric.direction is Direction.MAX else "smaller"
+            notes.append(f"objectives[{index}].goal: {item.goal}, although {usual} is usually better for {item.shown_metric}")
+        for number, limit in enumerate(spec.constraints):
+            worst = limit.min if item.goal == "max" else limit.max
+            if limit.metric == item.metric and worst is not None and (item.reference - worst) * (1 if item.goal == "max" else -1) > 0:
+                shown = f"{readable(metric.name, item.reference)} is better than constraints[{number}] ({readable(metric.name, worst)})"
+                problems.append((loc, f"{shown}, so networks that are allowed would count nothing. Write that limit or a worse value"))
+    for index, limit in enumerate(spec.constraints):
+        metric = metrics.get(limit.metric)
+        if metric is not None:
+            problems += _limit_problems(("constraints", index), metric, lower=limit.min, upper=limit.max)
+    return problems, notes
+
+
+def _limit_problems(loc: Loc, metric: Metric, *, lower: float | None, upper: float | None) -> list[tuple[Loc, str]]:
+    problems: list[tuple[Loc, str]] = []
+    for name, limit, sign in (("min", lower, ">="), ("max", upper, "<=")):
+        if limit is None or metric.lower <= limit <= metric.upper:
+            continue
+        never_met = limit > metric.upper if name == "min" else limit < metric.lower
+        if never_met and not _percent(limit, metric):
+            told = f"{metric.name} {sign} {limit:g} can never be met ({metric.name} is {_range(metric)})"
+        elif never_met or _percent(limit, metric):
+            told = _outside(limit, metric)
+        else:
+            told = f"{metric.name} {sign} {limit:g} always holds ({metric.name} is {_range(metric)}); remove it"
+        problems.append(((*loc, name), told))
+    return problems
+
+
+def _outside(value: float, metric: Metric) -> str:
+    return f"{value:g} is outside {_range(metric)}{_percent(value, metric)}"
+
+
+def _range(metric: Metric) -> str:
+    if not math.isfinite(metric.upper):
+        return f"at least {metric.lower:g}"
+    return f"{metric.lower:g} to {metric.upper:g}" if math.isfinite(metric.lower) else f"at most {metric.upper:g}"
+
+
+def _percent(value: float, metric: Metric) -> str:
+    """The hint for percents where a fraction is due."""
+    return f". Did you mean {value / 100:g}?" if (metric.lower, metric.upper) == (0, 1) and 2 <= value <= 100 else ""
+
+
+def member_problems(spec: StudySpec, space: SearchSpace, free_costs: "FreeCosts", problem: Problem, *, thorough: bool) -> Findings:
+    """Architectures that cannot be laid out, limits that no sampled one meets, spaces smaller than the budget."""
+    problems: list[tuple[Loc, str]] = []
+    notes: list[str] = []
+    try:
+        sampled_ND = sample(space, NUM_SAMPLED)
+        space.workloads(sampled_ND[: NUM_BUILT + 2])
+        if thorough:
+            for genotype in sampled_ND[: NUM_BUILT + 2]:
+                space.build([int(gene) for gene in genotype])
+        costs = {name: estimates.values for name, estimates in free_costs.estimate(space.workloads(sampled_ND), {}).items()}
+    except (BadInput, ValueError, ArithmeticError, RuntimeError) as error:
+        return [(("space",), f"a member of the space cannot be built: {error}")], []
+    free = [(index, limit) for index, limit in enumerate(problem.constraints) if limit.metric in costs]
+    for index, limit in free:
+        met_N = _met(limit, costs[limit.metric])
+        if not met_N.any():
+            problems.append((("constraints", index), _none_meets(limit, costs[limit.metric])))
+    if free and not problems:
+        share = float(np.mean(np.all([_met(limit, costs[limit.metric]) for _, limit in free], axis=0)))
+        names = ", ".join(limit.metric for _, limit in free)
+        if share == 0:
+            problems.append((("constraints",), f"none of {NUM_SAMPLED:,} sampled architectures meets all of the limits on {names}"))
+        elif share < RARE:
+            notes.append(f"constraints: only {100 * share:.1f} % of the sampled architectures meet the limits on {names}")
+    trials = spec.budget.trials
+    if space.size == 1:
+        notes.append("space has 1 architecture; it will be tried once")
+    elif trials is not None and space.size < trials:
+        notes.append(f"space has {space.size:,} architectures, budget.trials is {trials:,}; all {space.size:,} will be tried once")
+    return problems, notes
+
+
+def sample(space: SearchSpace, count: int) -> Genotypes:
+    """`(about count, D)` valid canonical genotypes: first choices, last choices, then random ones. The same at every call."""
+    choices_D = num_choices(space.decisions)
+    ends = np.stack([np.zeros_like(choices_D), choices_D - 1]).astype(GENE)
+    random_ND = stream(0, index=0, purpose="plan.sample").integers(0, choices_D, size=(count, len(choices_D))).astype(GENE)
+    genotypes_ND = space.canonical(np.concatenate([ends, random_ND]))
+    valid_ND: Genotypes = genotypes_ND[space.valid(genotypes_ND)]
+    if not len(valid_ND):
+        raise BadInput(f"none of {count:,} random members of the space is valid")
+    return valid_ND
+
+
+def _met(limit: Constraint, values_N: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((values_N <= limit.upper) & (values_N >= limit.lower))
+
+
+def _none_meets(limit: Constraint, values_N: NDArray[np.float64]) -> str:
+    is_upper = math.isfinite(limit.upper) and not (values_N <= limit.upper).any()
+    sign, bound = ("<=", limit.upper) if is_upper else (">=", limit.lower)
+    extreme = f"smallest: {readable(limit.metric, values_N.min())}" if is_upper else f"largest: {readable(limit.metric, values_N.max())}"
+    return f"none of {NUM_SAMPLED:,} sampled architectures has {limit.metric} {sign} {readable(limit.metric, bound)} ({extreme})"

@@ -1,0 +1,278 @@
+"""The spec of a study as a pydantic model: what may be said, of which type, within which limits.
+
+One model serves two forms. The *written* form comes from nodes (`Scalar`s, by alias: `time: 15m`); the *stored* form is what
+`model_dump(mode="json")` gives (by name: `time_s: 900.0`, SI units) and what the ledger keeps. Values in the model are always inner ones.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WrapValidator, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from paretune.core.errors import BadInput, UnknownName
+from paretune.core.metrics import Direction, si_name, unit_of
+from paretune.core.registry import Registry
+from paretune.hardware import HARDWARE
+from paretune.platform.spec.environment import check_tracking_uri
+from paretune.platform.spec.nodes import Scalar, shortened
+from paretune.platform.spec.options import null_is_none, options_model
+from paretune.platform.spec.suggest import GOALS, did_you_mean, nearest
+from paretune.platform.spec.values import duration, expect_scalar, memory_size, mistake, one_of, quantity, study_name, text, whole_number
+from paretune.searchers import SEARCHERS
+from paretune.spaces import SPACES
+from paretune.tasks import TASKS
+
+VERSION = 1
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+YEAR_S = 366 * 86400.0
+WRITTEN = "written"
+"""Validation context of the written form."""
+
+
+def auto_or(reader: Any) -> Any:
+    """A reader of `auto` (None inside) or a value."""
+
+    def read(value: object) -> object:
+        if isinstance(value, Scalar) and value.text.lower() == "auto":
+            return None
+        if isinstance(value, Scalar) and value.text.isalpha():
+            raise mistake(
+                f"got '{shortened(value.text)}'; expected auto or {'a number' if reader is whole_number else 'a size such as 2GiB'}"
+            )
+        return reader(value)
+
+    return read
+
+
+def _tracking_uri(value: object) -> object:
+    if isinstance(value, dict | list):
+        raise mistake("expected a text such as sqlite:///mlflow.db, or none to switch tracking off")
+    scalar = expect_scalar(value, "a text such as sqlite:///mlflow.db, none to switch tracking off,")
+    if scalar is None:
+        return value
+    return None if scalar.text.lower() in ("none", "off", "no", "false") else check_tracking_uri(scalar.text)
+
+
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Duration = Annotated[float, BeforeValidator(duration)]
+Text = Annotated[str, BeforeValidator(text)]
+TargetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,30}$")]
+
+
+class Section(BaseModel):
+    """Settings common to every part of the spec."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=False, validate_default=False)
+
+
+class PluginSpec(Section):
+    """A plugin by its registered name, and its options."""
+
+    registry: ClassVar[Registry]
+    key: ClassVar[str] = "name"
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Every option with its value, also those left at their defaults; JSON values."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_options(cls, value: object, info: ValidationInfo) -> object:
+        """Written form: split the name from the options, and check those against the signature."""
+        if info.context != WRITTEN or not isinstance(value, dict):
+            return value
+        written = dict(value)
+        chosen = written.pop(cls.key, None)
+        if not isinstance(chosen, Scalar) or chosen.is_null:
+            misspelt = {field: item for field, item in written.items() if nearest(field, [cls.key])}
+            return misspelt if chosen is None else {cls.key: chosen}
+        name = cls._registered(chosen)
+        try:
+            model = options_model(cls.registry, name)
+        except ImportError as error:
+            package = f"the package '{error.name}', which is not installed: pip install {error.name}" if error.name else str(error)
+            raise _at_key(cls.key, f"{cls.registry.kind} '{name}' needs {package}") from error
+        except BadInput as error:
+            raise _at_key(cls.key, str(error)) from error
+        options = model.model_validate(written).model_dump(mode="json", serialize_as_any=True)
+        return {cls.key: name, "options": options}
+
+    @classmethod
+    def _registered(cls, chosen: Scalar) -> str:
+        """The registered name that was meant; case does not matter."""
+        names = cls.registry.names()
+        for name in names:
+            if name.lower() == chosen.text.lower():
+                return name
+        error = UnknownName(cls.registry.kind, chosen.text, names)
+        raise _at_key(cls.key, f"unknown {error.kind} '{shortened(chosen.text)}'.{did_you_mean(chosen.text, names)} ({', '.join(names)})")
+
+
+def _at_key(key: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("spec", "{text}", {"text": message, "field": key})
+
+
+class TaskSpec(PluginSpec):
+    """What the networks must do."""
+
+    registry: ClassVar[Registry] = TASKS
+    name: Text = Field(examples=["name: digits"])
+
+
+class SpaceSpec(PluginSpec):
+    """What may be built."""
+
+    registry: ClassVar[Registry] = SPACES
+    name: Text = Field(examples=["name: digits_conv"])
+
+
+class SearcherSpec(PluginSpec):
+    """What decides which candidate is tried next."""
+
+    registry: ClassVar[Registry] = SEARCHERS
+    name: Text = Field(examples=["name: nsga2"])
+
+
+class TargetSpec(PluginSpec):
+    """Hardware that the networks are meant for."""
+
+    registry: ClassVar[Registry] = HARDWARE
+    key: ClassVar[str] = "kind"
+    kind: Text = Field(examples=["kind: host"])
+
+
+def _in_metric_units(value: object, info: ValidationInfo) -> object:
+    metric = info.data.get("shown_metric")
+    if not isinstance(metric, str):
+        return 0.0 if isinstance(value, Scalar) else value  # the metric's own mistake is reported; the value cannot be judged
+    inner, factor = si_name(metric)
+    return quantity(value, metric=metric, unit=unit_of(inner), factor=factor)
+
+
+Quantity = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class OnMetric(Section):
+    """Something said of a metric."""
+
+    shown_metric: Text = Field(alias="metric", examples=["metric: accuracy"])
+    """The metric as the user wrote it; its suffix decides the unit in which people see it."""
+
+    @property
+    def metric(self) -> str:
+        """Inner (SI) name of the metric."""
+        return si_name(self.shown_metric)[0]
+
+
+class ObjectiveSpec(OnMetric):
+    """A metric to make as large or as small as possible."""
+
+    goal: Annotated[Literal["max", "min"], BeforeValidator(one_of(("max", "min"), synonyms=GOALS))] = Field(examples=["goal: max"])
+    reference: Quantity = Field(examples=["reference: 0.8, the worst value that still counts"])
+    """This objective's part of the reference point, SI."""
+
+    _reference = field_validator("reference", mode="before")(_in_metric_units)
+
+    @property
+    def direction(self) -> Direction:
+        """`goal` as the core has it."""
+        return Direction(self.goal)
+
+
+class ConstraintSpec(OnMetric):
+    """A limit that every network on the front must meet."""
+
+    max: Quantity | None = None
+    """Largest value allowed, SI."""
+    min: Quantity | None = None
+    """Smallest value allowed, SI."""
+
+    _limits = field_validator("max", "min", mode="before")(_in_metric_units)
+
+    @model_validator(mode="after")
+    def _some_value_is_left(self) -> "ConstraintSpec":
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise _at_key("max", f"no value of {self.shown_metric} is at least min and at most max; swap them?")
+        return self
+
+
+class BudgetSpec(Section):
+    """When the search ends: at whichever limit comes first."""
+
+    trials: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
+    """Candidates really evaluated."""
+    time_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] | None = Field(default=None, alias="time")
+    """Wall time of the search, without the final training."""
+
+
+class TrainingSpec(Section):
+    """How a candidate is trained during the search."""
+
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 10"])
+
+
+class FinalSpec(Section):
+    """How the networks of the front are trained after the search; the test set is used here, once."""
+
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 20"])
+    seeds: Annotated[Whole, Field(ge=1, le=100)] = 3
+    """Fresh seeds for each network."""
+
+
+class RunSpec(Section):
+    """How the search is executed; except for `mode`, no result depends on it."""
+
+    mode: Annotated[Literal["sync", "async"], BeforeValidator(one_of(("sync", "async"), synonyms={}))] = "sync"
+    """`sync`: the same candidates for any number of workers; `async`: no worker waits, the order is in the ledger."""
+    workers: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Trials at the same time; None is as many as the cluster has room for."""
+    trial_timeout_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] = Field(default=600.0, alias="trial_timeout")
+    """A trial that runs longer is ended."""
+    retries: Annotated[Whole, Field(ge=0, le=100)] = 2
+    """Times that a crashed trial is started again."""
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = Field(default=None, alias="memory")
+    """Limit of a trial; None is decided by paretune."""
+
+    _workers = field_validator("workers", mode="before")(auto_or(whole_number))
+    _memory = field_validator("memory_bytes", mode="before")(auto_or(memory_size))
+
+
+class TrackingSpec(Section):
+    """Where MLflow records what happens."""
+
+    uri: Annotated[str | None, BeforeValidator(_tracking_uri)] = DEFAULT_TRACKING_URI
+    """MLflow tracking URI, with `${env:NAME}` unresolved; None switches tracking off."""
+
+
+class StudySpec(Section):
+    """Everything that defines a study."""
+
+    version: Annotated[Whole, Field(ge=1)] = Field(examples=["version: 1"])
+    """Version of the spec's form."""
+    name: Annotated[str, BeforeValidator(study_name)] = Field(examples=["name: my-study"])
+    """Folder of the study and experiment in MLflow."""
+    seed: Annotated[Whole, Field(ge=0, le=2**63 - 1)]
+    """Decides every random draw."""
+    task: TaskSpec = Field(examples=["task: {name: digits}"])
+    space: SpaceSpec = Field(examples=["space: {name: digits_conv}"])
+    hardware: dict[TargetName, TargetSpec] = Field(default_factory=dict)
+    """Target name -> hardware; its metrics are `TARGET.METRIC`."""
+    objectives: tuple[ObjectiveSpec, ...] = Field(
+        min_length=1, max_length=8, examples=["objectives: [{metric: accuracy, goal: max, reference: 0.8}]"]
+    )
+    constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=64)] = ()
+    searcher: SearcherSpec = Field(examples=["searcher: {name: nsga2}"])
+    budget: BudgetSpec = Field(examples=["budget: {trials: 64}"])
+    training: TrainingSpec = Field(examples=["training: {epochs: 10}"])
+    final: Annotated[FinalSpec | None, WrapValidator(null_is_none)] = None
+    """None: the front is not trained again."""
+    run: RunSpec = Field(default_factory=RunSpec)
+    tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+    storage: Text = "runs"
+    """Folder that holds one folder for each study."""
+
+    @field_validator("version", mode="after")
+    @classmethod
+    def _known_version(cls, version: int) -> int:
+        if version > VERSION:
+            raise mistake(f"{version} is newer than this paretune (knows {VERSION}). Upgrade: pip install -U paretune")
+        return version

@@ -1,0 +1,58 @@
+"""Stopping a study from outside: SIGINT, SIGTERM and SIGHUP ask for a clean stop, a second one ends at once."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import psutil
+
+from paretune.core.errors import ParetuneError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(ParetuneError):
+    """The study was stopped by a signal; the ledger is complete and a resume goes on."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+class StopRequest:
+    """Whether somebody asked this process to stop."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    def raise_if_set(self) -> None:
+        """Raise `Interrupted` where a stop was asked for."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Signal handler: note the first signal, end the process and its children at the second."""
+        if self.number is not None:
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    child.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            os._exit(128 + self.number)
+        self.number = number
+
+
+@contextmanager
+def stop_on_signals(request: StopRequest) -> Iterator[None]:
+    """Route the signals to a stop request for the time of a `with` block. Enter it after `ray.init`, which sets a SIGTERM handler."""
+    before = {number: signal.signal(number, request.handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

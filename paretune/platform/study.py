@@ -1,0 +1,280 @@
+"""A study from its plan to its published networks: create, run, resume. The ledger is the truth; everything else can be made again from it."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paretune.core.canonical import fingerprint
+from paretune.core.errors import SpecChanged
+from paretune.core.genotype import Genotypes
+from paretune.platform.cluster import available_cpus, ray_cluster
+from paretune.platform.evaluator import StagedEvaluator
+from paretune.platform.final_phase import FinalPhase
+from paretune.platform.history import Header, History
+from paretune.platform.jobs import Evaluator, JobFactory
+from paretune.platform.ledger import Ledger, read_events
+from paretune.platform.mirror import MirrorState, start_mirror
+from paretune.platform.networks import publish_networks
+from paretune.platform.phase import Phase, PhaseContext
+from paretune.platform.plan import Plan
+from paretune.platform.progress import Progress
+from paretune.platform.provenance import provenance
+from paretune.platform.report import write_report
+from paretune.platform.search_phase import Budget, SearchPhase
+from paretune.platform.stop import StopRequest, stop_on_signals
+from paretune.platform.worker import WorkerLimits, recall
+
+MIRROR_DRAIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """What a finished study left behind."""
+
+    folder: Path
+    history: History
+    report: Path
+    networks: tuple[Path, ...]
+    """Folders of the exported networks, best first in the first objective."""
+    mirror: MirrorState | None
+    """How far MLflow is; None where tracking is off."""
+
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """The Pareto front: named decisions and metrics (SI) of each member."""
+        return [
+            {"candidate": record.job.ask_index, "choices": dict(record.choices), "metrics": dict(record.metrics)}
+            for record in self.history.front()
+        ]
+
+
+def protocol_digest(plan: Plan) -> str:
+    """Digest of everything beside the architecture that decides a result; part of every job's id."""
+    spec = plan.spec.model_dump(mode="json")
+    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": spec["hardware"], "data": plan.task.digest()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecSource:
+    """Where a spec came from, kept so that a resume can read it again."""
+
+    text: str
+    """The user's file, word for word."""
+    overrides: Mapping[str, Any]
+    """Field path -> value that replaced the file's."""
+
+
+def create_study(plan: Plan, source: SpecSource) -> Path:
+    """Make the folder and ledger of a new study; its folder.
+
+    Raises:
+        BadInput: a study of this name is there already.
+    """
+    folder = Path(plan.spec.storage) / plan.spec.name
+    header = Header(
+        name=plan.spec.name,
+        spec=plan.spec.model_dump(mode="json"),
+        spec_text=source.text,
+        overrides={**source.overrides, "seed": plan.spec.seed},
+        decisions=plan.space.decisions,
+        problem=plan.problem,
+        metrics=plan.metrics,
+        protocol=protocol_digest(plan),
+        provenance=provenance(data_digest=plan.task.digest()),
+    )
+    Ledger.create(folder, header.as_json()).close()
+    return folder
+
+
+def read_history(folder: Path) -> History:
+    """What a study has done so far; works while it runs."""
+    return History.fold(read_events(folder))
+
+
+def run_study(
+    folder: Path,
+    plan: Plan,
+    *,
+    address: str | None = None,
+    takeover: bool = False,
+    progress: Progress | None = None,
+    evaluator: Evaluator | None = None,
+    source: SpecSource | None = None,
+) -> StudyResult:
+    """Run a created study to its end, or go on from where its ledger stops.
+
+    Args:
+        folder: of the study.
+        plan: built from its spec, perhaps changed in what may change.
+        address: Ray cluster to connect to; None starts a local one.
+        takeover: take the study from a process that still holds it.
+        progress: shows where the study is.
+        evaluator: evaluates candidates instead of the task and hardware of the plan.
+        source: of a spec that changed since the study was created.
+
+    Raises:
+        Interrupted: a signal stopped it; nothing is lost.
+        SearchFailed: nothing meets the limits, or most candidates fail.
+        StorageError: the storage failed; nothing acknowledged is lost.
+        StudyLocked: another process runs it.
+        ClusterLost: Ray went away.
+    """
+    progress = progress or Progress(quiet=True)
+    stop = StopRequest()
+    with Ledger.open(folder, takeover=takeover) as ledger:
+        history = History.fold(read_events(folder), details=False)
+        context = _context(folder, ledger, history, plan)
+        _check_protocol(history, plan)
+        _note_changes(context, plan, source)
+        with _mirrored(folder, plan) as mirror:
+            _run_phases(folder, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
+            networks = publish_networks(folder, history)
+            report = write_report(folder)
+            state = mirror.finish(timeout_s=MIRROR_DRAIN_S) if mirror else None
+    return StudyResult(folder=folder, history=read_history(folder), report=report, networks=tuple(networks), mirror=state)
+
+
+def _context(folder: Path, ledger: Ledger, history: History, plan: Plan) -> PhaseContext:
+    start_s = time.monotonic()
+    return PhaseContext(
+        history=history,
+        journal=ledger,
+        recall=lambda job_id: recall(folder, job_id),
+        clock=lambda: time.monotonic() - start_s,
+        retries=plan.spec.run.retries,
+    )
+
+
+def _check_protocol(history: History, plan: Plan) -> None:
+    if history.header.protocol != protocol_digest(plan):
+        data = history.header.provenance.get("data.sha256")
+        what = "its data set changed" if data != plan.task.digest() else "its task, space or hardware changed"
+        raise SpecChanged(f"study '{history.header.name}' cannot go on: {what} since it was created. Start a new study")
+
+
+def _note_changes(context: PhaseContext, plan: Plan, source: SpecSource | None) -> None:
+    spec = plan.spec.model_dump(mode="json")
+    header = context.history.header
+    if source is not None and spec != dict(header.spec):
+        overrides = {**source.overrides, "seed": plan.spec.seed}
+        context.record([("changed", {"spec": spec, "spec_text": source.text, "overrides": overrides})])
+
+
+@contextlib.contextmanager
+def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
+    """The MLflow mirror beside the study, where tracking is on; it is never left behind."""
+    if plan.spec.tracking.uri is None:
+        yield None
+        return
+    mirror = start_mirror(folder, plan.spec.tracking.uri, plan.spec.name)
+    try:
+        yield mirror
+    finally:
+        mirror.close()
+
+
+def _run_phases(
+    folder: Path,
+    plan: Plan,
+    context: PhaseContext,
+    *,
+    address: str | None,
+    progress: Progress,
+    stop: StopRequest,
+    evaluator: Evaluator | None,
+) -> None:
+    spec, history = plan.spec, context.history
+    if history.phases.keys() >= {"search", "final"}:
+        return
+    targets = () if evaluator is not None else tuple(spec.hardware)
+    slots = spec.run.workers or max(1, available_cpus() - len(targets))
+    progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {slots} candidates at a time")
+    with ray_cluster(address=address, num_cpus=slots + len(targets)), stop_on_signals(stop):
+        executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
+        try:
+            if "search" not in history.phases:
+                search = _search_phase(plan, context)
+                reason = executor.run(search, title="search", total=spec.budget.trials)
+                context.record([("phase", {"name": "search", "reason": reason})])
+            progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
+            if spec.final is not None and evaluator is None:
+                final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=spec.final.seeds)
+                reason = executor.run(final, title="final training", total=final.num_jobs)
+            else:
+                reason = "none asked for"
+            context.record([("phase", {"name": "final", "reason": reason})])
+        finally:
+            progress.end()
+
+
+class _Executor:
+    """Runs phases on the connected cluster with one set of device actors."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        plan: Plan,
+        slots: int,
+        targets: tuple[str, ...],
+        evaluator: Evaluator | None,
+        progress: Progress,
+        stop: StopRequest,
+    ) -> None:
+        from paretune.platform.actors import ActorDevices, start_device
+        from paretune.platform.runner import Resources
+
+        self._folder, self._progress, self._stop = folder, progress, stop
+        spec = plan.spec
+        handles = {target: start_device(spec.hardware[target].kind, spec.hardware[target].options) for target in targets}
+        self._evaluator = evaluator or StagedEvaluator(
+            space=plan.space, task=plan.task, produced=plan.metrics, targets=targets, measure=ActorDevices(handles)
+        )
+        limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
+        self._resources = Resources(slots=slots, per_candidate={"CPU": 1.0}, limits=limits)
+
+    def run(self, phase: Phase, *, title: str, total: int | None) -> str:
+        """Run one phase to its end; why it ended."""
+        from paretune.platform.runner import run_phase
+
+        self._progress.begin(title, total=total, done=phase.num_ended, history=phase.history)
+        return run_phase(
+            phase,
+            evaluator=self._evaluator,
+            folder=self._folder,
+            resources=self._resources,
+            stop=self._stop,
+            on_step=lambda: self._progress.step(phase.history, phase.num_ended),
+        )
+
+
+def job_factory(plan: Plan) -> JobFactory:
+    """Makes the jobs of a study."""
+    spec = plan.spec
+    return JobFactory(
+        study_seed=spec.seed,
+        protocol=protocol_digest(plan),
+        search_epochs=spec.training.epochs,
+        final_epochs=spec.final.epochs if spec.final else spec.training.epochs,
+    )
+
+
+def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
+    spec = plan.spec
+
+    def screen(genotypes_ND: Genotypes) -> dict[str, Any]:
+        estimates = plan.free_costs.estimate(plan.space.workloads(genotypes_ND), {})
+        return {name: estimate.values for name, estimate in estimates.items()}
+
+    return SearchPhase(
+        context,
+        searcher=plan.make_searcher(),
+        space=plan.space,
+        mode=spec.run.mode,
+        budget=Budget(trials=spec.budget.trials, time_s=spec.budget.time_s),
+        factory=job_factory(plan),
+        screen=screen,
+    )

@@ -1,0 +1,145 @@
+"""What a worker does with a job, whatever executor it runs under: evaluate, classify what went wrong, write the result durably."""
+
+import os
+import resource
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paretune.core.errors import CheckpointDamaged, DeviceError, EvaluationError, StorageError
+from paretune.core.files import write_durably
+from paretune.core.trial import Outcome
+from paretune.platform.guard import Guard
+from paretune.platform.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job
+from paretune.platform.results import read_result, result_bytes, result_path, write_result
+from paretune.platform.slate import Slate
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """What one job may use."""
+
+    timeout_s: float | None = None
+    """Time for one attempt; then the worker is killed from outside. None is no limit."""
+    memory_bytes: int | None = None
+    """Data segment of the worker process. None is no limit."""
+
+
+class Worker:
+    """Runs jobs one after another in this process.
+
+    Args:
+        evaluator: what evaluates a job.
+        folder: the study's folder, on storage that driver and workers share.
+        limits: time and memory for each job.
+    """
+
+    def __init__(self, evaluator: Evaluator, folder: Path, limits: WorkerLimits) -> None:
+        self._evaluator, self._folder, self._limits = evaluator, folder, limits
+        self._guard = Guard() if limits.timeout_s is not None else None
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        if limits.memory_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        self._slate: Slate | None = None
+
+    def run(self, job: Job) -> Evaluation:
+        """Evaluate a job; its result is durable on return, unless the outcome says nothing of the architecture."""
+        known = recall(self._folder, job.id)
+        if known is not None:
+            return known
+        if self._slate is None:
+            self._slate = Slate.capture()
+        self._slate.restore(seed=job.seed)
+        workspace = self._folder / "work" / job.id
+        workspace.mkdir(parents=True, exist_ok=True)
+        self._watch(job)
+        start_s = time.monotonic()
+        evaluation = self._evaluate(job, workspace)
+        evaluation = replace(evaluation, duration_s=round(time.monotonic() - start_s, 6), worker=self._name)
+        if self._guard is not None:
+            self._guard.clear()
+        if evaluation.outcome.teaches:
+            write_result(self._folder, job.id, evaluation.as_json())
+            self._evaluator.release(job, workspace)
+        return evaluation
+
+    def close(self) -> None:
+        """End the guard process."""
+        if self._guard is not None:
+            self._guard.close()
+
+    def _watch(self, job: Job) -> None:
+        if self._guard is None or self._limits.timeout_s is None:
+            return
+        message = f"still running after {self._limits.timeout_s:g} s; ended"
+        late = Evaluation(outcome=Outcome.TIMEOUT, message=message, duration_s=self._limits.timeout_s, worker=self._name)
+        text = result_bytes(job.id, late.as_json()).decode("ascii")
+        self._guard.watch(deadline_s=self._limits.timeout_s, path=result_path(self._folder, job.id), text=text)
+
+    def _evaluate(self, job: Job, workspace: Path) -> Evaluation:
+        try:
+            return self._evaluator.evaluate(job, workspace)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: user code may call sys.exit
+            return self._failed(job, error)
+
+    def _failed(self, job: Job, error: BaseException) -> Evaluation:
+        outcome = classify(error)
+        message = f"{type(error).__name__}: {shown(error)}"
+        if outcome is Outcome.OOM and self._limits.memory_bytes is not None:
+            message += f" (limit {self._limits.memory_bytes / 2**20:,.0f} MiB)"
+        if outcome is Outcome.USER_ERROR and not isinstance(error, EvaluationError):
+            message = f"traceback in errors/{job.id}.txt\n{message}"
+            self._keep_traceback(job, error)
+        return Evaluation(outcome=outcome, message=_cut(message))
+
+    def _keep_traceback(self, job: Job, error: BaseException) -> None:
+        folder = self._folder / "errors"
+        folder.mkdir(exist_ok=True)
+        lines = traceback.TracebackException.from_exception(error, limit=50, max_group_depth=2).format()
+        write_durably(folder / f"{job.id}.txt", "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace"))
+
+
+def recall(folder: Path, job_id: str) -> Evaluation | None:
+    """The durable result of a job, or None."""
+    body: Mapping[str, object] | None = read_result(folder, job_id)
+    return None if body is None else Evaluation.from_json(body)
+
+
+def discard_workspace(workspace: Path) -> None:
+    """Remove a job's checkpoints and scratch."""
+    shutil.rmtree(workspace, ignore_errors=True)
+
+
+def classify(error: BaseException) -> Outcome:
+    """Which class of failure an exception is."""
+    text = shown(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(mark in text for mark in OUT_OF_MEMORY):
+        return Outcome.OOM
+    if isinstance(error, DeviceError):
+        return Outcome.DEVICE_ERROR
+    if isinstance(error, StorageError) and not isinstance(error, CheckpointDamaged):
+        return Outcome.STORAGE_ERROR
+    if isinstance(error, SystemExit):
+        return Outcome.CRASHED
+    return Outcome.USER_ERROR
+
+
+def shown(error: BaseException) -> str:
+    """The message of an exception, also of one whose `__str__` fails."""
+    try:
+        return str(error)[:MESSAGE_BYTES]
+    except Exception as failure:  # any class: the user wrote __str__
+        return f"<message could not be printed: {type(failure).__name__}>"
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode("utf-8", "backslashreplace")
+    return encoded[: MESSAGE_BYTES - 3].decode("utf-8", "ignore") + "..." if len(encoded) > MESSAGE_BYTES else message

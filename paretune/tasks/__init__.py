@@ -1,0 +1,6 @@
+"""What a network must do: data sets, training recipe, metrics, export."""
+
+from paretune.core.registry import Registry
+
+TASKS = Registry(kind="task", group="paretune.tasks", builtins={"digits": "paretune.tasks.digits:Digits"})
+"""Factories `(*, ...)` of `core.protocols.Task`."""
