@@ -33,13 +33,15 @@ class Decision:
     def __post_init__(self) -> None:
         if not self.choices:
             raise BadInput(f"{self.name}: needs at least one value")
-        for index, choice in enumerate(self.choices):
-            if isinstance(choice, float) and not math.isfinite(choice):
-                raise BadInput(f"{self.name}: {choice} is no choice; choices must be finite")
-            if any(type(choice) is type(other) and choice == other for other in self.choices[:index]):
-                raise BadInput(f"{self.name}: {choice!r} is listed twice")
         if len(self.choices) > np.iinfo(GENE).max:
             raise BadInput(f"{self.name}: {len(self.choices)} values; at most {np.iinfo(GENE).max} are possible")
+        seen = set()
+        for choice in self.choices:
+            if isinstance(choice, float) and not math.isfinite(choice):
+                raise BadInput(f"{self.name}: {choice} is no choice; choices must be finite")
+            if (type(choice), choice) in seen:
+                raise BadInput(f"{self.name}: {choice!r} is listed twice")
+            seen.add((type(choice), choice))
 
     @property
     def is_numeric(self) -> bool:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
@@ -26,6 +27,12 @@ class Option:
         return self.default is inspect.Parameter.empty
 
 
+@cache
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """Entry points of the installed packages, read once a process: it opens a file for each of them."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
 class Registry:
     """Names -> factories of one kind of plugin.
 
@@ -40,7 +47,7 @@ class Registry:
         self.kind, self.group, self._builtins, self._supplied = kind, group, dict(builtins), supplied
 
     def _entry_points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group)}
+        return _installed(self.group)
 
     def names(self) -> tuple[str, ...]:
         """Every registered name, sorted."""

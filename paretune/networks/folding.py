@@ -17,7 +17,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         names = list(sequence._modules)
         for name, following in pairwise(names):
             convolution, norm = sequence.get_submodule(name), sequence.get_submodule(following)
-            if type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
+            if isinstance(convolution, nn.Conv2d) and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
                 setattr(sequence, name, fuse_conv_bn_eval(convolution, norm))
                 setattr(sequence, following, nn.Identity())
     return folded

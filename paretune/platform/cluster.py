@@ -20,7 +20,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RAY_ROTATION_MAX_BYTES": str(10 * MIB),  # a candidate that prints a gigabyte does not fill the disk
     "RAY_ROTATION_BACKUP_COUNT": "1",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_TQDM": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new reporter prints a banner even when told to be quiet
 }
 """Set before ray is imported, unless the user set them. Reasons: measured in Ray 2.60."""
 

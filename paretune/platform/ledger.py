@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,8 +31,9 @@ from paretune.platform.ledger_format import (
     verified_rows,
     write_ledger,
 )
+from paretune.platform.ledger_log import check_log
 from paretune.platform.ledger_repair import RepairReport, move_aside, repair
-from paretune.platform.ledger_sqlite import LEDGER_FILE, LOG_SUFFIX, PAGE_BYTES, connect, damaged, file_identity, ledger_path, sqlite_errors
+from paretune.platform.ledger_sqlite import LEDGER_FILE, LOG_SUFFIX, PAGE_BYTES, connect, connect_to_read, damaged, file_identity, ledger_path, sqlite_errors
 from paretune.platform.lock import Owner, StudyLock
 
 __all__ = ["Event", "Ledger", "RepairReport", "read_events", "repair"]
@@ -116,10 +117,11 @@ class Ledger:
     def _open_locked(cls, folder: Path, lock: StudyLock) -> "Ledger":
         path = ledger_path(folder)
         with sqlite_errors(path, need_bytes=3 * PAGE_BYTES):
+            checked = _verify(path)
             connection = connect(path, "rw")
             try:
                 _prepare(connection, path)
-                epoch, last_seq = _begin_epoch(connection, path, lock)
+                epoch, last_seq = _begin_epoch(connection, path, lock, checked)
                 # A flush that failed earlier may have left log pages in memory only; folding writes them anew and flushes that.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 _sync(folder)
@@ -206,17 +208,37 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 
-def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock) -> tuple[int, int]:
-    """Verify everything and append `opened`, in one transaction so that nothing is written in between; `(epoch, last seq)`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """Up to where a ledger was verified."""
+
+    seq: int
+    crc: int
+    newest_epoch: int
+
+
+def _verify(path: Path) -> _Checked:
+    """Verify everything through a connection that cannot write, so that a damaged ledger stays as it was found."""
+    check_log(path)
+    with contextlib.closing(connect_to_read(path)) as connection:
+        connection.execute("BEGIN")
+        identity = read_identity(connection, path)
+        check_pages(connection, path)
+        seq, crc, newest = 0, 0, 0
+        for row in verified_rows(connection, path):
+            if row[0] == 1:
+                check_first(row, identity, path)
+            seq, crc, newest = row[0], row[3], max(newest, row[1])
+    return _Checked(seq=seq, crc=crc, newest_epoch=newest)
+
+
+def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, checked: _Checked) -> tuple[int, int]:
+    """Append `opened` after what was verified and what a driver that is being taken over wrote since; `(epoch, last seq)`."""
     try:
         with _transaction(connection):
-            identity = read_identity(connection, path)
-            check_pages(connection, path)
-            newest, seq, crc = 0, 0, 0
-            for row in verified_rows(connection, path):
-                if row[0] == 1:
-                    check_first(row, identity, path)
-                newest, seq, crc = max(newest, row[1]), row[0], row[3]
+            seq, crc, newest = checked.seq, checked.crc, checked.newest_epoch
+            for row in verified_rows(connection, path, after=seq):
+                seq, crc, newest = row[0], row[3], max(newest, row[1])
             body = encode("opened", {**asdict(lock.owner), "paretune": program_version()})
             connection.executemany("INSERT INTO events VALUES(?, ?, ?, ?)", _following(seq, crc, newest + 1, [body]))
     except sqlite3.OperationalError as error:

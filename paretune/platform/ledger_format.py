@@ -2,7 +2,7 @@
 
 Row n holds `seq = n`, the epoch of its writer, the event as canonical JSON and a CRC-32 over the CRC of row n-1, its own numbers
 and its JSON. So an altered, missing, added or reordered row is found, and a row of another ledger too, because the first row
-holds the ledger's random name. What a checksum cannot find is a tail that is missing altogether: the rows before it are valid.
+holds the ledger's random name. What these checksums cannot find is a tail that is missing altogether: the rows before it are valid.
 
 Nothing but this program may open `ledger.db` in the process that writes it: closing any other descriptor of the file (a copy, a
 hash) drops SQLite's locks there.

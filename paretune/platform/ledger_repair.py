@@ -19,6 +19,7 @@ from paretune.platform.ledger_format import (
     verified_rows,
     write_ledger,
 )
+from paretune.platform.ledger_log import check_log
 from paretune.platform.ledger_sqlite import ADVICE, LEDGER_FILE, LOG_SUFFIX, REPAIRED_FILE, connect_to_read, ledger_path, sqlite_errors
 from paretune.platform.lock import StudyLock
 
@@ -132,6 +133,7 @@ def _valid_prefix(path: Path) -> tuple[list[Row], str]:
             if rows and not reasons:
                 attempt(lambda: check_first(rows[0], identity, path))
 
+    attempt(lambda: check_log(path))
     attempt(read)
     return rows, reasons[0] if reasons else ""
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from paretune.core.errors import BadInput, StorageError, StudyLocked
-from paretune.core.files import TEMPORARY_PREFIX
+from paretune.core.files import TEMPORARY_PREFIX, space
 
 LOCK_FILE = "LOCK"
 OWNER_BYTES = 4096
@@ -201,7 +201,7 @@ def _write(descriptor: int, owner: Owner, path: Path) -> None:
         os.pwrite(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        raise StorageError(f"cannot write {path}: {error.strerror}; {space(path.parent, len(data))}") from error
 
 
 def _parse(data: bytes) -> Owner | None:

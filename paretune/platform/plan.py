@@ -19,7 +19,7 @@ from paretune.hardware.free import FreeCosts
 from paretune.platform.spec.checks import goal_problems, member_problems, metric_problems
 from paretune.platform.spec.load import LoadedSpec
 from paretune.platform.spec.model import OnMetric, PluginSpec, StudySpec
-from paretune.platform.spec.nodes import Loc, MapNode, find
+from paretune.platform.spec.nodes import Loc, MapNode, dotted, find
 from paretune.platform.spec.options import option_values
 from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
@@ -107,8 +107,11 @@ class _Builder:
         self.notes: list[str] = []
 
     def add(self, found: tuple[list[tuple[Loc, str]], list[str]]) -> None:
+        """Keep findings; one on a section is dropped where a field of the section is known to be wrong."""
         problems, notes = found
-        self.problems += [self.loaded.problem(loc, message) for loc, message in problems]
+        for loc, message in problems:
+            if not any(problem.path.startswith(f"{dotted(loc)}.") for problem in self.problems):
+                self.problems.append(self.loaded.problem(loc, message))
         self.notes += notes
 
     def create(self, registry: Registry, loc: Loc, chosen: PluginSpec, name: str, *positional: object, **supplied: object) -> Any:

@@ -13,5 +13,8 @@ def redacted(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text without passwords of URLs, terminal escapes, marks that turn the direction of writing, and control characters but tab and line feed."""
+    """The text without passwords of URLs, terminal escapes, marks that turn the direction of writing and control characters.
+
+    Tabs and line feeds stay.
+    """
     return _CONTROLS.sub("", _ESCAPES.sub("", redacted(text)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from paretune.core.errors import ClusterLost
 from paretune.platform.actors import JobTrainable
@@ -76,6 +77,7 @@ def _tuner(trainable: Any, searcher: PhaseSearcher, slots: int, scratch: str, wa
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=KeepWorkers(slots),
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,
@@ -96,6 +98,25 @@ def _tuner(trainable: Any, searcher: PhaseSearcher, slots: int, scratch: str, wa
 
 def _trial_id(trial: Any) -> str:
     return str(trial.trial_id)
+
+
+class KeepWorkers(FIFOScheduler):
+    """Lets idle workers live until a job comes for them.
+
+    Tune 2.60 keeps one idle actor and ends the others, so each barrier of `mode: sync` would start new worker processes, at
+    seconds each. Its cache has no public switch; where Ray moves it, this class has no effect and only time is lost.
+    """
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self._slots = slots
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Called by Tune for each new trial; the first one opens the cache."""
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if self._slots and hasattr(cache, "increase_max"):
+            cache.increase_max(trial.placement_group_factory, by=self._slots)
+            self._slots = 0
 
 
 class _Watch(tune.Stopper):

@@ -57,8 +57,8 @@ class NSGA2:
         self._choices_D = num_choices(space.decisions)
         self._mutation = 1 / len(self._choices_D) if mutation is None else mutation
         self._asked = Asked(space, seed=seed, purpose="nsga2.ask")
-        self._survivors = self._scored(())
-        self._told = self._scored(())
+        self._nobody = self._scored(())
+        self._survivors = self._told = self._nobody
 
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes: random at first, then children of the survivors."""
@@ -97,7 +97,7 @@ class NSGA2:
             return
         candidates = self._survivors.joined(self._told)
         self._survivors = candidates.take(candidates.best_first()[: self._population])
-        self._told = self._scored(())
+        self._told = self._nobody
 
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         if index < self._population or len(self._survivors) == 0:

@@ -38,9 +38,8 @@ def mutated(genotypes_ND: Genotypes, choices_D: IntArray, *, probability: float,
     Decisions with a single choice never change; the other choices of a decision are equally likely.
     """
     changing_ND = rng.random(genotypes_ND.shape) < probability
-    at_least_N = _one_free_decision(choices_D, rng, len(genotypes_ND))
     unchanged = np.flatnonzero(~(changing_ND & (choices_D > 1)).any(axis=1))
-    changing_ND[unchanged, at_least_N[unchanged]] = True
+    changing_ND[unchanged, _one_free_decision(choices_D, rng, len(unchanged))] = True
     return np.where(changing_ND, _other_choice(genotypes_ND, choices_D, rng), genotypes_ND)
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,22 @@ class NetworkPlan:
     num_classes: int
     stem_width: int
     stages: tuple[StagePlan, ...]
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution that trains fast where its output is smaller than its kernel.
+
+    There oneDNN's gradient of the weights falls back to a slow kernel if it pads itself: 11 ms a step for 48 channels of 4x4
+    under a 5x5 kernel, 1 ms when the padding is done before. The numbers are the same.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As `nn.Conv2d`."""
+        smallest_output = -(-min(inputs.shape[-2:]) // self.stride[0])
+        if not self.training or smallest_output >= self.kernel_size[0]:
+            return super().forward(inputs)
+        margin = self.kernel_size[0] // 2
+        return conv2d(pad(inputs, (margin, margin, margin, margin)), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -92,6 +109,7 @@ def conv_network(plan: NetworkPlan) -> nn.Module:
 
 def _conv(in_channels: int, out_channels: int, *, kernel: int, relu: bool, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution without bias (batch norm shifts), batch norm and perhaps ReLU."""
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    kind = DepthwiseConv2d if groups > 1 else nn.Conv2d
+    convolution = kind(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
     layers: list[nn.Module] = [convolution, nn.BatchNorm2d(out_channels)]
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)

@@ -21,8 +21,8 @@ from paretune.core.workload import Kind, Layer, WorkloadBatch
 if TYPE_CHECKING:
     from torch import nn
 
-LARGEST_COUNTED = 2**20
-"""Genotypes up to which the architectures of a space with rules are counted."""
+LARGEST_LISTED = 2**20
+"""Genotypes up to which architectures are listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class TabulatedSpace:
         num_classes: outputs of the built network.
 
     Raises:
-        BadInput: a rule looks forward, or rules are given for more than 2**20 genotypes, which would have to be counted.
+        BadInput: a rule looks forward, or the decisions in rules have more than 2**20 combinations, which would have to be counted.
     """
 
     def __init__(
@@ -75,12 +75,15 @@ class TabulatedSpace:
         """`(N, D)` with the genes of inactive decisions 0."""
         canonical_ND = np.array(genotypes_ND, dtype=GENE)
         for rule in self._inactive:
-            canonical_ND[np.isin(canonical_ND[:, rule.controller], rule.choices), rule.decision] = 0
+            off_N = (canonical_ND[:, rule.controller, np.newaxis] == rule.choices).any(axis=1)
+            canonical_ND[off_N, rule.decision] = 0
         return canonical_ND
 
     def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
         """`(N,)` mask of the genotypes that hold no forbidden combination."""
         valid_N = np.ones(len(genotypes_ND), dtype=np.bool_)
+        if not self._forbidden:
+            return valid_N
         canonical_ND = self.canonical(genotypes_ND)
         for pairs in self._forbidden:
             valid_N &= ~np.all([canonical_ND[:, decision] == choice for decision, choice in pairs], axis=0)
@@ -92,12 +95,7 @@ class TabulatedSpace:
         Raises:
             BadInput: there are more than 2**20 genotypes.
         """
-        if self._num_genotypes() > LARGEST_COUNTED:
-            raise BadInput(f"{self.name}: {self._num_genotypes():,} genotypes are too many to list")
-        codes = np.arange(self._num_genotypes())
-        genotypes_ND = np.stack(np.unravel_index(codes, tuple(self._choices_D)), axis=1).astype(GENE)
-        own_N = np.all(self.canonical(genotypes_ND) == genotypes_ND, axis=1) & self.valid(genotypes_ND)
-        return np.asarray(genotypes_ND[own_N])
+        return self._members(range(len(self.decisions)))
 
     def encode(self, genotypes_ND: Genotypes) -> NDArray[np.float64]:
         """`(N, D)` position of each gene among its choices, 0 to 1."""
@@ -126,11 +124,23 @@ class TabulatedSpace:
             Layer(kind=Kind.LINEAR, in_channels=width, out_channels=self.num_classes, per_channel=1, name="output"),
         )
 
-    def _num_genotypes(self) -> int:
-        return prod(int(count) for count in self._choices_D)
+    def _members(self, free: Sequence[int]) -> Genotypes:
+        """Every architecture in which only the `free` decisions differ from 0."""
+        counts = tuple(int(self._choices_D[decision]) for decision in free)
+        if prod(counts) > LARGEST_LISTED:
+            raise BadInput(f"{self.name}: {prod(counts):,} genotypes are too many to list")
+        genotypes_ND = np.zeros((prod(counts), len(self.decisions)), dtype=GENE)
+        if counts:
+            genotypes_ND[:, list(free)] = np.stack(np.unravel_index(np.arange(prod(counts)), counts), axis=1)
+        own_N = np.all(self.canonical(genotypes_ND) == genotypes_ND, axis=1) & self.valid(genotypes_ND)
+        return np.asarray(genotypes_ND[own_N])
 
     def _count(self) -> int:
-        return len(self.members()) if self._inactive or self._forbidden else self._num_genotypes()
+        """The decisions in no rule multiply what the others allow."""
+        ruled = {index for rule in self._inactive for index in (rule.decision, rule.controller)}
+        ruled |= {decision for pairs in self._forbidden for decision, _ in pairs}
+        others = prod(int(count) for index, count in enumerate(self._choices_D) if index not in ruled)
+        return len(self._members(sorted(ruled))) * others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

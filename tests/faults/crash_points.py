@@ -6,7 +6,7 @@
     python tests/faults/crash_points.py errors    ENOSPC and EIO at every write and flush, then go on
     python tests/faults/crash_points.py flushes   the order of writes, flushes and acknowledgements of one search
 
-Options: `--every K` takes each K-th point, `--store NAME` one of the bad stores in `planted.py`, `--jobs J`, `--folder DIR`.
+Options: `--every K` takes every K-th point, `--store NAME` one of the bad stores in `planted.py`, `--jobs J`, `--folder DIR`, `--discard`.
 Prints one line of figures for each kind of fault; the exit code is 1 if anything was lost, repeated or wrong.
 
 A kill is no power cut: what the system had not yet written to the disk survives it. `flushes` stands in for that half.
@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from planted import PLANTED
 from small_search import Store, run_repair, run_search
-from traced import STATE_CHANGING, count_calls, fail_at, kill_at, missing_strace, run
+from traced import count_calls, fail_at, kill_at, missing_strace, run
 from verdict import Baseline, Verdict, check_end, check_halfway, flush_order
 
 FAILING = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "rename", "renameat", "renameat2", "mkdir", "mkdirat")
@@ -120,7 +120,7 @@ def _finish(plan: Plan, study: Path, witness: Path, point: Point, verdict: Verdi
 
 
 def kill_points(counts: Counter[str], every: int) -> list[Point]:
-    """Each K-th occurrence of each call."""
+    """Every K-th of all occurrences of all calls."""
     points = [Point(call, number) for call in sorted(counts) for number in range(1, counts[call] + 1)]
     return points[::every]
 
@@ -135,7 +135,7 @@ def error_points(counts: Counter[str], every: int) -> list[Point]:
     return points[::every]
 
 
-def total(verdicts: Iterator[Verdict]) -> Verdict:
+def total(verdicts: Iterable[Verdict]) -> Verdict:
     """All verdicts as one."""
     result = Verdict()
     for verdict in verdicts:
@@ -179,9 +179,11 @@ def enumerate_faults(command: str, plan: Plan, *, every: int, jobs: int) -> Verd
     judge = partial({"repair": killed_repair, "errors": failed}.get(command, killed), plan)
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         verdict = total(pool.imap_unordered(judge, points))
-    share = "" if every == 1 else f" (each {every}th of all)"
-    done = "ended with exit code 74" if command == "errors" else "killed"
-    print(f"{command}: {done} at {verdict.hit} of {verdict.points} system calls{share}: {verdict.figures()}")
+    share = "" if every == 1 else f" (every {every}. one)"
+    if command == "errors":
+        print(f"errors: {verdict.points} failing system calls{share}, {verdict.hit} ended it with exit code 74: {verdict.figures()}")
+    else:
+        print(f"{command}: killed at {verdict.hit} of {verdict.points} system calls{share}: {verdict.figures()}")
     if command != "errors" and verdict.hit != verdict.points:
         verdict.problem("some kills did not happen, so the program does not make the same calls each time")
     return verdict
@@ -194,6 +196,7 @@ def main() -> int:
     parser.add_argument("--store", default="good", choices=["good", *PLANTED])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--discard", action="store_true", help="leave nothing behind, whatever is found")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
     arguments = parser.parse_args()
     missing = missing_strace()
@@ -207,11 +210,11 @@ def main() -> int:
     verdict = enumerate_faults(arguments.command, plan, every=arguments.every, jobs=arguments.jobs)
     for text in verdict.problems[:20]:
         print(f"  {text}")
-    if verdict.bad:
+    if verdict.bad and not arguments.discard:
         print(f"left for inspection: {root}")
-        return 1
-    shutil.rmtree(root)
-    return 0
+    else:
+        shutil.rmtree(root)
+    return 1 if verdict.bad else 0
 
 
 if __name__ == "__main__":

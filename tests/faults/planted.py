@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,11 +46,23 @@ class NoAdoption(Store):
 
 
 class TwoTransactions(Store):
-    """What belongs together is written in two transactions: first that a candidate finished, then its metrics."""
+    """What belongs together is written in two transactions: a candidate finished with its accuracy, then its latency."""
 
     def finished(self, candidate: Record, metrics: Mapping[str, float]) -> None:
-        self.append([("finished", {"index": candidate["index"], "id": candidate["id"], "metrics": {"accuracy": 0.0, "latency_s": 0.0}})])
-        self.append([("corrected", {"index": candidate["index"], "metrics": dict(metrics)})])
+        record = {"index": candidate["index"], "id": candidate["id"]}
+        self.append([("finished", {**record, "metrics": {"accuracy": metrics["accuracy"]}})])
+        self.append([("latency", {**record, "metrics": {"latency_s": metrics["latency_s"]}})])
+
+    def events(self) -> list[Any]:
+        events = super().events()
+        late = {event.body["id"]: event.body["metrics"] for event in events if event.kind == "latency"}
+        return [
+            replace(event, body={**event.body, "metrics": {**event.body["metrics"], **late.get(event.body["id"], {})}})
+            if event.kind == "finished"
+            else event
+            for event in events
+            if event.kind != "latency"
+        ]
 
 
 class TextLedger(Store):

@@ -19,7 +19,7 @@ class Verdict:
 
     points: int = 0
     hit: int = 0
-    """Faults that ended the program."""
+    """Faults that ended the program; the others did no harm to it."""
     lost: int = 0
     repeated: int = 0
     wrong: int = 0
@@ -56,7 +56,10 @@ class Baseline:
         home.mkdir()
         assert run_search(home / "study", home / "witness", kind) == 0
         events = told_events(kind(home / "study", None))
-        return cls(events=events, front=final_front(events))
+        baseline, verdict = cls(events=events, front=final_front(events)), Verdict()
+        check_end(kind(home / "study", None), home / "witness", baseline, verdict, "undisturbed")
+        assert not verdict.bad, verdict.problems  # also a bad store is good as long as nothing happens
+        return baseline
 
 
 def told_events(store: Store) -> list[tuple[str, Mapping[str, Any]]]:

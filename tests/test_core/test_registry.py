@@ -59,12 +59,12 @@ def test_the_description_is_the_first_line_of_the_docstring(registry):
 
 
 def test_an_unknown_plugin_lists_the_near_ones(registry):
-    with pytest.raises(UnknownName, match="unknown searcher 'plugn'. Did you mean 'plugin'?"):
+    with pytest.raises(UnknownName, match=r"unknown searcher 'plugn'. Did you mean 'plugin'?"):
         registry.factory("plugn")
 
 
 def test_an_unknown_option_lists_the_near_ones(registry):
-    with pytest.raises(UnknownName, match="unknown option of searcher plugin 'smaple'. Did you mean 'sample'?"):
+    with pytest.raises(UnknownName, match=r"unknown option of searcher plugin 'smaple'. Did you mean 'sample'?"):
         registry.create("plugin", "space", "problem", seed=1, rate=0.1, smaple=3)
 
 

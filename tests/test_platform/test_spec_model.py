@@ -178,5 +178,7 @@ def test_loading_a_spec_needs_neither_torch_nor_ray() -> None:
         "import sys; from paretune.platform.spec import load_spec; load_spec(sys.argv[1]);"
         "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn', 'onnxruntime') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(STUDIES / "digits.yaml")], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(STUDIES / "digits.yaml")], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ from paretune.core.trial import Outcome
 from paretune.platform.history import History, Record
 from paretune.platform.report.markup import Cell, Markup, definitions, escaped, note, table
 from paretune.platform.report.units import duration, label
-from paretune.platform.summary import best_feasible, status, summary_json
+from paretune.platform.summary import best_feasible, status
 
 MESSAGE_CHARACTERS = 600
 MESSAGES_SHOWN = 50
@@ -35,10 +35,9 @@ def volume_unit(problem: Problem) -> str:
     return " × ".join(symbol(unit_of(item.metric)) or label(item.metric) for item in problem.objectives)
 
 
-def head(history: History, front: Sequence[Record]) -> str:
+def head(history: History, front: Sequence[Record], summary: Mapping[str, Any]) -> str:
     """Name, state, the figures to remember, and what the study is."""
-    summary = summary_json(history)
-    counts = summary["counts"]
+    counts, sessions = summary["counts"], summary["sessions"]
     tiles = [
         (f"best {label(metric)}", readable(metric, record.metrics[metric]), f"candidate {record.job.ask_index}")
         for metric, record in best_feasible(history).items()
@@ -47,7 +46,7 @@ def head(history: History, front: Sequence[Record]) -> str:
         ("Pareto front", f"{len(front):,}", f"of {counts['feasible']:,} feasible"),
         ("hypervolume", f"{summary['hypervolume']:.4g}", f"from {reference_text(history.problem)}"),
         ("evaluated", f"{counts['finished']:,}", f"{counts['screened']:,} more stopped by their free costs"),
-        ("search time", duration(summary["elapsed_s"]), f"{duration(summary['worker_s'])} of work in {summary['sessions']} sessions"),
+        ("search time", duration(summary["elapsed_s"]), f"{duration(summary['worker_s'])} of work, {sessions} session{'s' * (sessions != 1)}"),
     ]
     shown = "".join(
         f"<div class=tile><span>{escaped(name)}</span><strong>{escaped(value)}</strong><small>{escaped(detail)}</small></div>"
@@ -100,9 +99,8 @@ def _plugin(value: Any) -> str:
     return f"{name} ({shown})" if shown else name
 
 
-def failures_part(history: History) -> str:
+def failures_part(history: History, summary: Mapping[str, Any]) -> str:
     """Outcomes with counts, messages grouped, and attempts that were lost on the way."""
-    summary = summary_json(history)
     outcomes = summary["counts"]["outcomes"]
     parts = [table(["outcome", "candidates"], [[name, f"{count:,}"] for name, count in outcomes.items()])] if outcomes else []
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -136,7 +134,7 @@ def provenance_part(history: History, folder: Path) -> str:
     name = shlex.quote(header.name)
     items: list[tuple[Cell, Cell]] = [(key.replace("_", " "), value) for key, value in sorted(header.provenance.items())]
     items += [("protocol digest", header.protocol), ("ledger", f"{folder.name}/ledger.db, {history.last_seq:,} events")]
-    commands = [f"paretune {command}" for command in (f"resume {name}", f"export {name} --candidate ID", f"report {name}")]
-    commands.append(f"paretune run {name}/spec.yaml   # the same study again; give it another name first")
+    commands = f"paretune resume {name}\nparetune export {name} --candidate ID\nparetune report {name}"
+    commands += f"\nparetune run {name}/spec.yaml   # the same study again; give it another name first"
     spec = f"<h3>Spec</h3><pre>{escaped(header.spec_text)}</pre>" if header.spec_text else note("The study was started from Python.")
-    return f"{definitions(items)}<h3>Go on, export, repeat</h3><pre>{escaped('\n'.join(commands))}</pre>{spec}"
+    return f"{definitions(items)}<h3>Go on, export, repeat</h3><pre>{escaped(commands)}</pre>{spec}"

@@ -105,16 +105,13 @@ def _cost(record: Record, name: str, shown: Scale) -> str:
 
 def _reading(trained: Sequence[Objective], finals: Mapping[int, Mapping[str, Any]]) -> list[str]:
     if not finals:
-        return [
-            note(
-                "The front has not been retrained: its values are those that chose it, which favours lucky candidates (the winner's curse)."
-            )
-        ]
+        return [note("The front has not been retrained: its values are those that chose it, which favours lucky ones (winner's curse).")]
     if not trained:
         return []
     return [
         note(
-            "Search values chose the front, so they favour lucky candidates; retrained values come from fresh seeds under the final protocol. "
+            "Search values chose the front, so they favour lucky candidates; "
+            "retrained values come from fresh seeds under the final protocol. "
             "Drop is the search value minus the retrained mean, positive where the retrained networks are worse. "
             "Test data were used once, for these networks only."
         )

@@ -59,7 +59,7 @@
       xaxis: merged(xaxis), yaxis: merged(yaxis), ...rest,
     };
     const modeBarButtons = [figure.data[0]?.type === "parcoords" ? ["toImage"] : buttons];
-    Plotly.react(place, figure.data, layout, { ...config, modeBarButtons, toImageButtonOptions: { filename: document.title.replace(/[^\w-]+/g, "-") + "-" + key } });
+    Plotly.newPlot(place, figure.data, layout, { ...config, modeBarButtons, displayModeBar: !narrow.matches, toImageButtonOptions: { filename: document.title.replace(/[^\w-]+/g, "-") + "-" + key } });
   };
 
   const visible = () => Object.keys(figures).filter((key) => !document.getElementById(key).closest("[hidden]"));

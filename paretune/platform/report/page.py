@@ -17,6 +17,7 @@ from paretune.platform.report.front_table import front_table
 from paretune.platform.report.markup import escaped, note, section
 from paretune.platform.report.measurements import measurements_part
 from paretune.platform.report.points import Points, collect, hover_text
+from paretune.platform.summary import summary_json
 
 REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -50,15 +51,11 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
     """The page as HTML."""
     front = history.front()
     points = collect(history, front)
+    summary = summary_json(history)
     figures: dict[str, Figure] = {}
     parts = [
-        head(history, front),
-        section(
-            "Pareto front",
-            "front",
-            _front_part(history, front, points, figures),
-            front_table(history, front, points.scales) if front else "",
-        ),
+        head(history, front, summary),
+        section("Pareto front", "front", _front_part(history, front, points, figures)),
         section("Hypervolume", "hypervolume", _hypervolume_part(history, others, figures)),
         section("Decisions and metrics", "parallel", _parallel_part(history, points, figures)),
         section(
@@ -66,7 +63,7 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
             "curves",
             _drawn(curve_figures(front), "curve", figures) or note("No learning curves were recorded."),
         ),
-        section("Outcomes and failures", "failures", failures_part(history)),
+        section("Outcomes and failures", "failures", failures_part(history, summary)),
         section("Where the numbers come from", "numbers", measurements_part(history)),
         section("Provenance", "provenance", provenance_part(history, folder)),
     ]

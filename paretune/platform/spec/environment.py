@@ -28,8 +28,12 @@ def check_tracking_uri(uri: str) -> str:
     if PASSWORD.search(without) or SECRET_PARAMETER.search(without):
         raise _mistake("contains a password; use ${env:NAME}, for example http://user:${env:MLFLOW_TRACKING_PASSWORD}@server:5000")
     scheme, colon, rest = without.partition(":")
-    if not colon or uri.startswith("${"):
+    if uri.startswith("${") or without == "databricks":
         return uri
+    if not colon:
+        if without.startswith(("/", "./", "../")):
+            return uri
+        raise _mistake("is no address; expected one that starts with sqlite:///, http://, ..., or none to switch tracking off")
     known = scheme.lower().partition("+")[0]
     if known not in SCHEMES:
         near = nearest(known, SCHEMES, synonyms={})

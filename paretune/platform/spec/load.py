@@ -64,7 +64,7 @@ def load_spec(path: Path | str, *, overrides: Mapping[str, object] | None = None
 
 def load_text(text: str | bytes, *, file: str, overrides: Mapping[str, object] | None = None) -> LoadedSpec:
     """As `load_spec`, from the content of a file."""
-    text = decode(text, file=file) if isinstance(text, bytes) else text
+    text = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), file=file)
     root, problems = read_nodes(text, file=file)
     notes = []
     for override, value in (overrides or {}).items():

@@ -94,6 +94,8 @@ class Translator:
         if item["type"] == "missing":
             return None if self._is_meant(loc) else self._at(loc, loc, self._missing(loc))
         _, node, followed = find(self.root, loc)
+        if item["type"] == "too_short" and isinstance(node, ListNode) and len(node.items) >= context["min_length"]:
+            return None  # pydantic counts the items without mistakes
         return self._at(loc, loc, self._message(item["type"], loc, node if followed == len(loc) else None, context, item["msg"]))
 
     def _missing(self, loc: Loc) -> str:

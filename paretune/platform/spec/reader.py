@@ -28,6 +28,9 @@ from paretune.platform.spec.syntax import control_character, syntax_problem
 MAX_NODES = 100_000
 """Values, aliases written out."""
 
+MAX_WRITTEN = 10_000
+"""Values in the file; reading more would take seconds."""
+
 COUNT_CAP = 10**15
 """Counting stops here, so that the count itself stays small."""
 
@@ -92,8 +95,8 @@ class _Composer:
             return
         elif isinstance(event, NodeEvent):
             self._num_events += 1
-            if self._num_events > MAX_NODES:
-                self.note(event, (), f"holds more than {MAX_NODES:,} values")
+            if self._num_events > MAX_WRITTEN:
+                self.note(event, (), f"the file holds more than {MAX_WRITTEN:,} values")
                 raise _TooBig
             self._node(event)
         elif isinstance(event, CollectionEndEvent):

@@ -24,7 +24,7 @@ PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zµμ]+)\s*", re.ASCII | re.IGNO
 MAX_DIGITS = 18
 
 SECONDS: Mapping[str, float] = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
-DIMENSIONS: Mapping[str, str] = {"s": "time", "j": "energy", "w": "power", "bytes": "size", "mm2": "area"}
+DIMENSIONS: Mapping[str, str] = {"s": "a time", "j": "an energy", "w": "a power", "bytes": "a size", "mm2": "an area"}
 SIZES: Mapping[str, int] = {
     "b": 1,
     "kib": 1 << 10,
@@ -201,8 +201,8 @@ def quantity(value: object, *, metric: str, unit: str, factor: float) -> object:
         raise mistake(f"unknown unit '{shortened(part[2])}'. Expected {_units(unit)}")
     inner, own = SI_UNITS[suffix]
     if inner != unit:
-        is_what = f"a value of {metric} is a {DIMENSIONS[unit]}: expected {_units(unit)}" if unit else f"{metric} has no unit"
-        raise mistake(f"{shortened(scalar.text)} is a {DIMENSIONS[inner]}; {is_what}")
+        is_what = f"a value of {metric} is {DIMENSIONS[unit]}: expected {_units(unit)}" if unit else f"{metric} has no unit"
+        raise mistake(f"{shortened(scalar.text)} is {DIMENSIONS[inner]}; {is_what}")
     return _float(part[1], scalar.text) * own
 
 

@@ -1,0 +1,67 @@
+"""`python -m paretune.platform.mirror FOLDER [--follow]`: the mirror's process. The tracking URI comes from PARETUNE_TRACKING_URI."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from paretune.core.errors import ParetuneError
+from paretune.platform.mirror.orders import Orders
+from paretune.platform.redaction import plain
+
+NICENESS = 10
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror retries itself, after looking whether the first request was carried out
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class _PlainFormatter(logging.Formatter):
+    """Lines without secrets and control characters, whoever logged them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
+def main() -> int:
+    """Run the mirror; the exit code is 0 when everything is in MLflow, 75 when something waits, else that of the error."""
+    parser = argparse.ArgumentParser(prog="python -m paretune.platform.mirror", description="Copy a study's ledger into MLflow.")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument("--follow", action="store_true", help="go on until 'finish SECONDS' or the end of standard input")
+    parser.add_argument("--experiment", help="name of the MLflow experiment (default: the study's)")
+    parser.add_argument("--deadline", type=float, default=600.0, metavar="SECONDS", help="give up after this time (default 600)")
+    options = parser.parse_args()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.environ.update(SETTINGS)
+    os.nice(NICENESS)
+    orders = Orders(sys.stdin) if options.follow else Orders(None, deadline_s=options.deadline)
+    return _run(options.folder, options.experiment, orders)
+
+
+def _run(folder: Path, experiment: str | None, orders: Orders) -> int:
+    try:
+        from paretune.platform.mirror.follow import run_mirror  # brings MLflow in, after the environment was set
+        from paretune.platform.spec.environment import resolve_env
+
+        uri = os.environ.pop("PARETUNE_TRACKING_URI", "") or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        waiting = run_mirror(folder, tracking_uri=resolve_env(uri), experiment=experiment, orders=orders)
+    except ParetuneError as error:
+        logging.error("%s", error)
+        return error.exit_code
+    except Exception:  # the log is the only place where anybody can see it
+        logging.exception("the mirror failed")
+        return 1
+    return 75 if waiting else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

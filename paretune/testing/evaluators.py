@@ -1,0 +1,75 @@
+"""Evaluators with known results, for tests of everything around the training: public, deterministic, no mocks.
+
+`FormulaEvaluator` computes its metrics from the genotype, so that a front is known without training anything; it may keep a
+witness, files that paretune does not know, so that a test can tell lost from repeated work.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from paretune.core.genotype import as_genotypes
+from paretune.core.metrics import Metric
+from paretune.core.protocols import SearchSpace
+from paretune.core.rng import derive_seed
+from paretune.core.trial import Outcome
+from paretune.hardware.free import FreeCosts
+from paretune.platform.jobs import Evaluation, Job
+
+
+class FormulaEvaluator:
+    """Accuracy that saturates and latency that grows with the choices, both with a fixed ripple, after `work_s` of sleep.
+
+    Args:
+        space: the free costs are the real ones.
+        produced: metrics that must be there; `accuracy` and `host.latency_s` come from the formula.
+        work_s: pretended training time, in ten steps that a kill can fall between.
+        witness: folder in which each worker process keeps its own file: `start ID PID` when a job begins and `done ID PID` once its
+            result is durable, each line flushed to the disk.
+    """
+
+    def __init__(self, *, space: SearchSpace, produced: Mapping[str, Metric], work_s: float = 0.0, witness: str | None = None) -> None:
+        self._space, self._produced, self._work_s, self._witness = space, dict(produced), work_s, witness
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What every evaluation contains."""
+        return tuple(self._produced.values())
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+        """Sleep, then look the result up."""
+        self._testify("start", job)
+        for _ in range(10 if self._work_s > 0 else 0):
+            time.sleep(self._work_s / 10)
+        return Evaluation(outcome=Outcome.OK, metrics=self.truth(job.genotype))
+
+    def release(self, job: Job, workspace: Path) -> None:
+        """The result is durable."""
+        workspace.rmdir()
+        self._testify("done", job)
+
+    def truth(self, genotype: tuple[int, ...]) -> dict[str, float]:
+        """The metrics of a genotype, as every correct run must report them."""
+        genotypes_ND = as_genotypes([genotype], len(genotype))
+        size = float(np.mean(self._space.encode(genotypes_ND)))
+        ripple = derive_seed("formula", *genotype) / 2**63
+        costs = FreeCosts().estimate(self._space.workloads(genotypes_ND), {})
+        formula = {
+            "accuracy": 0.95 - 0.4 * float(np.exp(-4.0 * size)) - 0.03 * ripple,
+            "host.latency_s": 1e-5 * (1.0 + 5.0 * size + ripple),
+        }
+        return {**formula, **{name: float(values.values[0]) for name, values in costs.items()}}
+
+    def _testify(self, word: str, job: Job) -> None:
+        if self._witness is None:
+            return
+        path = Path(self._witness) / f"{os.getpid()}.txt"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, f"{word} {job.id} {os.getpid()}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

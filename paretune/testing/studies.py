@@ -1,0 +1,114 @@
+"""A small complete search with known results, on the real ledger, for tests and benchmarks of what lies around the training."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from paretune.core.canonical import canonical_json
+from paretune.core.genotype import Genotypes
+from paretune.core.metrics import Direction, Metric
+from paretune.core.objectives import Constraint, Objective, Problem
+from paretune.core.protocols import Searcher, SearchSpace
+from paretune.hardware.free import FreeCosts
+from paretune.platform.history import Header, History
+from paretune.platform.jobs import JobFactory
+from paretune.platform.ledger import Ledger, read_events
+from paretune.platform.phase import PhaseContext
+from paretune.platform.search_phase import Budget, SearchPhase
+from paretune.platform.worker import recall
+from paretune.testing.evaluators import FormulaEvaluator
+
+MAX_PARAMETERS = 60_000.0
+
+PROBLEM = Problem(
+    objectives=(
+        Objective(metric="accuracy", direction=Direction.MAX, reference=0.5),
+        Objective(metric="host.latency_s", direction=Direction.MIN, reference=1e-4),
+    ),
+    constraints=(Constraint(metric="parameters", upper=MAX_PARAMETERS),),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormulaStudy:
+    """An open search whose candidates are evaluated by `FormulaEvaluator`; close the ledger when done."""
+
+    folder: Path
+    ledger: Ledger
+    history: History
+    phase: SearchPhase
+    evaluator: FormulaEvaluator
+
+    def front_json(self) -> str:
+        """The front as canonical JSON, for byte-wise comparison."""
+        return front_json(self.history)
+
+
+def produced_metrics() -> dict[str, Metric]:
+    """What `FormulaEvaluator` reports."""
+    measured = (
+        Metric(name="accuracy", unit="", direction=Direction.MAX, lower=0.0, upper=1.0),
+        Metric(name="host.latency_s", unit="s", direction=Direction.MIN, lower=0.0),
+    )
+    return {metric.name: metric for metric in (*measured, *FreeCosts().metrics)}
+
+
+def open_formula_study(
+    folder: Path,
+    *,
+    space: SearchSpace,
+    make_searcher: Callable[[SearchSpace, Problem], Searcher],
+    trials: int,
+    mode: Literal["sync", "async"] = "sync",
+    seed: int = 1,
+    work_s: float = 0.0,
+    problem: Problem = PROBLEM,
+) -> FormulaStudy:
+    """Create the study in `folder`, or open it where its ledger is there already."""
+    produced = produced_metrics()
+    if (folder / "ledger.db").exists():
+        ledger = Ledger.open(folder)
+    else:
+        header = Header(
+            name=folder.name,
+            spec={},
+            spec_text="",
+            decisions=space.decisions,
+            problem=problem,
+            metrics=produced,
+            protocol="formula",
+            provenance={},
+        )
+        ledger = Ledger.create(folder, header.as_json())
+    history = History.fold(read_events(folder), details=False)
+    start_s = time.monotonic()
+    context = PhaseContext(
+        history=history,
+        journal=ledger,
+        recall=lambda job_id: recall(folder, job_id),
+        clock=lambda: time.monotonic() - start_s,
+        retries=2,
+    )
+
+    def screen(genotypes_ND: Genotypes) -> dict[str, Any]:
+        return {name: item.values for name, item in FreeCosts().estimate(space.workloads(genotypes_ND), {}).items()}
+
+    phase = SearchPhase(
+        context,
+        searcher=make_searcher(space, problem),
+        space=space,
+        mode=mode,
+        budget=Budget(trials=trials, time_s=None),
+        factory=JobFactory(study_seed=seed, protocol="formula", search_epochs=1, final_epochs=1),
+        screen=screen,
+    )
+    evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s)
+    return FormulaStudy(folder=folder, ledger=ledger, history=history, phase=phase, evaluator=evaluator)
+
+
+def front_json(history: History) -> str:
+    """The front of a history as canonical JSON: ask index, genotype and metrics of each member."""
+    members = [[record.job.ask_index, list(record.job.genotype), dict(record.metrics)] for record in history.front()]
+    return canonical_json(members)

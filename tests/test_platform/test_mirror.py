@@ -1,0 +1,279 @@
+"""The MLflow mirror against real MLflow: SQLite stores, a real server, and real kills."""
+
+import http.server
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from paretune.core.trial import Outcome
+from paretune.platform.history import History
+from paretune.platform.jobs import Evaluation
+from paretune.platform.ledger import read_events
+from paretune.platform.mirror import mirror_state, start_mirror, sync
+from paretune.platform.mirror.lock import ProcessLock
+from paretune.platform.mirror.names import entity_name, metric_name
+from paretune.platform.mirror.state import MIRROR_FILE
+from paretune.platform.report import write_report
+
+pytestmark = pytest.mark.timeout(240)
+MlflowClient = pytest.importorskip("mlflow").MlflowClient
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def history_of(folder: Path) -> History:
+    return History.fold(read_events(folder))
+
+
+def assert_equals_ledger(tracking_uri: str, folder: Path, experiment: str) -> dict[str, Any]:
+    """Every finished candidate is one run with its values; returns the runs by key."""
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id], max_results=5000)
+    history = history_of(folder)
+    finished = {record.job.id: record for record in history.records.values() if record.evaluation and not record.screened}
+    assert Counter(run.data.tags["paretune.key"] for run in runs) == Counter([*finished, "study"])
+    by_key = {run.data.tags["paretune.key"]: run for run in runs}
+    front = {record.job.id for record in history.front()}
+    for key, record in finished.items():
+        run = by_key[key]
+        assert run.data.tags["mlflow.parentRunId"] == by_key["study"].info.run_id
+        assert run.data.tags["paretune.outcome"] == record.outcome
+        assert run.data.params == {name: str(choice) for name, choice in record.choices.items()}
+        wanted = {metric_name(name): value * (1000 if name.endswith("_s") else 1) for name, value in record.metrics.items()}
+        assert {name: value for name, value in run.data.metrics.items() if not name.startswith("curve.")} == pytest.approx(wanted)
+        assert run.info.status == ("FINISHED" if record.outcome is Outcome.OK else "FAILED")
+        if record.job.purpose == "search":
+            assert run.data.tags["paretune.front"] == str(key in front).lower()
+    return by_key
+
+
+@pytest.mark.parametrize("name", ["a//b", "../x", "x\n", "Größe", "..", "", " a ", "a" * 300, "😀", "stage1.width", "a b-c_d.e"])
+def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name
+
+    _validate_param_name(entity_name(name))
+    _validate_metric_name(entity_name(name))
+
+
+def test_names_that_mlflow_takes_stay_and_others_stay_apart() -> None:
+    assert entity_name("stage1.block2.kernel") == "stage1.block2.kernel"
+    assert len({entity_name(name) for name in ("a/b", "a_b", "a:b", "a\nb", "a\tb")}) == 5
+
+
+def test_metrics_are_named_with_the_unit_of_their_values() -> None:
+    assert [metric_name(name) for name in ("host.latency_s", "energy_j", "peak_memory_bytes", "accuracy")] == [
+        "host.latency_ms",
+        "energy_mj",
+        "peak_memory_bytes",
+        "accuracy",
+    ]
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from paretune.platform.mirror import start_mirror
+mirrors = [start_mirror(Path(folder), sys.argv[1], "both") for folder in sys.argv[2:]]
+print(*(mirror.pid for mirror in mirrors), flush=True)
+time.sleep(600)
+"""
+
+
+def test_two_studies_on_a_new_store_are_mirrored_even_though_their_driver_was_killed(sample_study: Any, tmp_path: Path) -> None:
+    first, second = sample_study("first").search(8).screen(2), sample_study("second", seed=8).search(5)
+    first.retrain(history_of(first.folder).front()[:2], seeds=2)
+    write_report(first.folder)
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    command = [sys.executable, "-c", DRIVER, uri, str(first.folder), str(second.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        pids = [int(pid) for pid in driver.stdout.readline().split()]
+        driver.kill()
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+    assert [mirror_state(study.folder).waiting for study in (first, second)] == [0, 0]
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("both")
+    assert experiment.artifact_location.startswith((tmp_path / "new" / "mlartifacts").as_uri())
+    parents = {
+        run.data.tags["paretune.study"]: run for run in client.search_runs([experiment.experiment_id], "tags.paretune.key = 'study'")
+    }
+    assert set(parents) == {"first", "second"}
+    assert parents["first"].info.status == "FINISHED"
+    assert parents["first"].data.tags["paretune.screened"] == "2"
+    assert {item.path for item in client.list_artifacts(parents["first"].info.run_id)} == {"report.html", "spec.yaml"}
+    runs = client.search_runs([experiment.experiment_id], f"tags.paretune.study_id = '{parents['first'].data.tags['paretune.study_id']}'")
+    assert len(runs) == 1 + 8 + 4
+    curve = client.get_metric_history(next(run.info.run_id for run in runs if "curve.loss" in run.data.metrics), "curve.loss")
+    assert [point.step for point in curve] in ([*range(1, 7)], [*range(1, 21)])
+
+
+def test_the_front_moves_in_mlflow_and_nothing_is_sent_twice(sample_study: Any, tmp_path: Path) -> None:
+    study, uri = sample_study("digits").search(6), f"sqlite:///{tmp_path}/mlflow.db"
+    assert sync(study.folder, uri).waiting == 0
+    before = assert_equals_ledger(uri, study.folder, "digits")
+    assert before["study"].info.status == "KILLED"  # ended before its search did; it may be resumed
+    job = study.ask()
+    metrics = {"accuracy": 0.999, "host.latency_s": 1e-5, "parameters": 10.0}  # better than everything, so it is the front
+    details = {"curve": [{"loss": 1.0, "note": "no number"}, "no record"]}
+    study.finish(job, Evaluation(outcome=Outcome.OK, metrics=metrics, details=details))
+    state = sync(study.folder, uri)
+    assert (state.mirrored, state.waiting, state.message) == (7, 0, "")
+    after = assert_equals_ledger(uri, study.folder, "digits")
+    assert {key: run.info.run_id for key, run in before.items()}.items() <= {key: run.info.run_id for key, run in after.items()}.items()
+    points = MlflowClient(uri).get_metric_history(after["study"].info.run_id, "hypervolume")
+    assert [point.step for point in points] == [1, 2, 3, 4, 5, 6, 7]
+    assert points[-1].value == pytest.approx((0.999 - 0.8) * (0.002 - 1e-5))  # one point: its box to the reference point
+
+
+def test_kills_at_random_moments_leave_one_run_for_each_candidate(sample_study: Any, tmp_path: Path) -> None:
+    study, uri = sample_study("digits").search(40), f"sqlite:///{tmp_path}/mlflow.db"
+    moments = random.Random(int(os.environ.get("PARETUNE_KILL_SEED", "1")))
+    kills = 0
+    for goal in (1, 8, 16, 26):
+        mirror = start_mirror(study.folder, uri)
+        wait_until(lambda goal=goal: (study.folder / MIRROR_FILE).exists() and mirror_state(study.folder).mirrored >= goal)
+        time.sleep(moments.uniform(0.0, 0.2))
+        kills += mirror.running() and mirror.state().waiting > 0
+        mirror.kill()
+    assert kills >= 2, "the mirror was too fast for the test to mean anything"
+    assert sync(study.folder, uri).waiting == 0
+    assert_equals_ledger(uri, study.folder, "digits")
+
+
+def test_a_run_whose_creation_was_not_remembered_is_found_again(sample_study: Any, tmp_path: Path) -> None:
+    """The crash between the answer of the server and the note of it, and a request that was carried out after all."""
+    import sqlite3
+
+    study, uri = sample_study("digits").search(3), f"sqlite:///{tmp_path}/mlflow.db"
+    sync(study.folder, uri)
+    keys = [record.job.id for record in history_of(study.folder).arrivals()]
+    with sqlite3.connect(study.folder / MIRROR_FILE) as connection:
+        connection.execute("UPDATE runs SET state = 'sending', run_id = NULL WHERE key IN (?, 'study')", (keys[1],))
+        connection.execute("UPDATE runs SET doubtful = 1 WHERE key = ?", (keys[0],))
+    connection.close()
+    client = MlflowClient(uri)
+    experiment_id = client.get_experiment_by_name("digits").experiment_id
+    twin = client.search_runs([experiment_id], f"tags.paretune.key = '{keys[0]}'")[0]
+    client.create_run(experiment_id, tags={name: value for name, value in twin.data.tags.items() if name.startswith("paretune")})
+    assert sync(study.folder, uri).waiting == 0
+    assert_equals_ledger(uri, study.folder, "digits")
+
+
+def test_a_second_mirror_of_a_study_is_refused(sample_study: Any, tmp_path: Path) -> None:
+    study = sample_study("digits").search(1)
+    lock = ProcessLock(study.folder)
+    assert lock.try_acquire()
+    command = [sys.executable, "-m", "paretune.platform.mirror", str(study.folder), "--deadline", "0.1"]
+    environment = {**os.environ, "PARETUNE_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, "another mirror" in result.stderr) == (75, True)
+    assert not (tmp_path / "mlflow.db").exists()
+    lock.release()
+
+
+class _Moody(http.server.BaseHTTPRequestHandler):
+    """Answers every request with the status and body that the test chose."""
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        server.logins.append(self.headers.get("Authorization"))
+        status, body = server.mood
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def moody_server() -> Iterator[Any]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Moody) as server:
+        server.mood, server.logins = (500, b"broken"), []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_failing_server_is_named_once_and_no_password_is_written(sample_study: Any, moody_server: Any, monkeypatch: Any) -> None:
+    study = sample_study("digits").search(2)
+    monkeypatch.setenv("CANARY", "s3cret-canary")
+    mirror = start_mirror(study.folder, f"http://me:${{env:CANARY}}@127.0.0.1:{moody_server.server_port}")
+    wait_until(lambda: "HTTP 500" in mirror.state().message)
+    moody_server.mood = (401, b"who are you")
+    wait_until(lambda: "MLFLOW_TRACKING_USERNAME" in mirror.state().message)
+    moody_server.mood = (200, b"<html>a proxy's page</html>")
+    wait_until(lambda: "no JSON" in mirror.state().message)
+    state = mirror.finish(0.5)
+    assert (state.mirrored, state.waiting) == (0, 2)
+    assert not mirror.running()
+    log = (study.folder / "mirror.log").read_text()
+    assert log.count("HTTP 500") == log.count("refuses the login") == 1
+    written = b"".join(path.read_bytes() for path in study.folder.iterdir() if path.is_file())
+    assert b"s3cret" not in written
+    assert "Basic bWU6czNjcmV0LWNhbmFyeQ==" in moody_server.logins  # base64 of me:s3cret-canary
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start_server(port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder)
+
+
+def end_server(server: "subprocess.Popen[bytes]") -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def test_a_server_that_dies_and_comes_back_gets_every_candidate_once(sample_study: Any, tmp_path: Path) -> None:
+    study, port = sample_study("digits").search(3), free_port()
+    server = start_server(port, tmp_path)
+    try:
+        mirror = start_mirror(study.folder, f"http://127.0.0.1:{port}")
+        wait_until(lambda: mirror_state(study.folder).mirrored == 3, 90)
+        study.search(20)
+        wait_until(lambda: mirror_state(study.folder).mirrored >= 5)
+        end_server(server)
+        study.search(6)
+        wait_until(lambda: "does not answer" in mirror.state().message)
+        server = start_server(port, tmp_path)
+        state = mirror.finish(90)
+        assert (state.mirrored, state.waiting, state.message) == (29, 0, "")
+        assert_equals_ledger(f"http://127.0.0.1:{port}", study.folder, "digits")
+    finally:
+        end_server(server)
