@@ -127,6 +127,7 @@ class PhaseSearcher(RaySearcher):
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The next job as a Tune config."""
         if self._left == 0 or self.done or self.error or self.closing:
+            self._guarded(self._phase.pause)
             return str(RaySearcher.FINISHED)
         try:
             step = self._phase.next_job()

@@ -36,5 +36,5 @@ class FinalPhase(Phase):
         if not self._new:
             return Done(f"{self.num_jobs:,} final trainings done")
         job = self._new.pop()
-        self.context.record([("asked", {"job": job.as_json()})])
+        self.context.defer(("asked", {"job": job.as_json()}))
         return job

@@ -33,7 +33,17 @@ from paretune.platform.ledger_format import (
 )
 from paretune.platform.ledger_log import check_log
 from paretune.platform.ledger_repair import RepairReport, move_aside, repair
-from paretune.platform.ledger_sqlite import LEDGER_FILE, LOG_SUFFIX, PAGE_BYTES, connect, connect_to_read, damaged, file_identity, ledger_path, sqlite_errors
+from paretune.platform.ledger_sqlite import (
+    LEDGER_FILE,
+    LOG_SUFFIX,
+    PAGE_BYTES,
+    connect,
+    connect_to_read,
+    damaged,
+    file_identity,
+    ledger_path,
+    sqlite_errors,
+)
 from paretune.platform.lock import Owner, StudyLock
 
 __all__ = ["Event", "Ledger", "RepairReport", "read_events", "repair"]

@@ -65,6 +65,7 @@ def run_phase(
             shutil.rmtree(scratch, ignore_errors=True)
         if searcher.error is not None:
             raise searcher.error
+        phase.pause()
         stop.raise_if_set()
         if searcher.done is not None:
             return searcher.done.reason
@@ -101,10 +102,12 @@ def _trial_id(trial: Any) -> str:
 
 
 class KeepWorkers(FIFOScheduler):
-    """Lets idle workers live until a job comes for them.
+    """Lets every worker come up once and live until the run ends.
 
-    Tune 2.60 keeps one idle actor and ends the others, so each barrier of `mode: sync` would start new worker processes, at
-    seconds each. Its cache has no public switch; where Ray moves it, this class has no effect and only time is lost.
+    Tune 2.60 with `reuse_actors` keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is
+    still starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all
+    the work, and each barrier of `mode: sync` starts processes anew. There is no public switch; where Ray moves these parts,
+    this class has no effect and only time is lost. See docs/decisions/0003-keep-tune-workers.md.
     """
 
     def __init__(self, slots: int) -> None:
@@ -112,11 +115,16 @@ class KeepWorkers(FIFOScheduler):
         self._slots = slots
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Called by Tune for each new trial; the first one opens the cache."""
+        """Called by Tune for each new trial; the first one brings the controller."""
+        if self._slots == 0:
+            return
         cache = getattr(tune_controller, "_actor_cache", None)
-        if self._slots and hasattr(cache, "increase_max"):
+        if hasattr(cache, "increase_max"):
             cache.increase_max(trial.placement_group_factory, by=self._slots)
-            self._slots = 0
+        reuse, owners = getattr(tune_controller, "_maybe_reuse_cached_actor", None), getattr(tune_controller, "_trial_to_actor", None)
+        if reuse is not None and owners is not None:
+            tune_controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
+        self._slots = 0
 
 
 class _Watch(tune.Stopper):

@@ -9,9 +9,10 @@ from paretune.core.errors import SearchFailed, SpecChanged
 from paretune.core.genotype import Genotypes, as_genotypes, named
 from paretune.core.metrics import readable
 from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.core.trial import Trial
 from paretune.platform.dialogue import Dialogue
 from paretune.platform.history import Record, screened_evaluation
-from paretune.platform.jobs import Job, JobFactory
+from paretune.platform.jobs import Evaluation, Job, JobFactory
 from paretune.platform.phase import Done, Phase, PhaseContext, Wait
 
 SCREENED_BEFORE_STOP = 10_000
@@ -65,21 +66,23 @@ class SearchPhase(Phase):
             else:
                 self._dialogue.result(record.trial())
 
-    def _took_in(self, record: Record) -> None:
-        self._dialogue.result(record.trial())
+    def _learn(self, job: Job, evaluation: Evaluation) -> None:
+        self._dialogue.result(
+            Trial(ask_index=job.ask_index, genotype=job.genotype, outcome=evaluation.outcome, metrics=dict(evaluation.metrics))
+        )
 
     def _new_job(self) -> Job | Wait | Done:
         if self._budget.trials is not None and self._num_asked >= self._budget.trials:
             return Done(f"budget of {self._budget.trials:,} candidates spent")
         if self._budget.time_s is not None and self.elapsed_s >= self._budget.time_s:
             return Done(f"budget of {self._budget.time_s:,.0f} s spent")
-        events, job = self._propose()
-        self.context.record(events)
+        job = self._propose()
         if job is not None:
             return job
         if self._dialogue.exhausted:
             return Done(f"all {self._space.size:,} architectures tried")
         if self._num_barren >= SCREENED_BEFORE_STOP:
+            self.context.record()
             raise SearchFailed(self._unreachable())
         if not self._running:
             raise SearchFailed(
@@ -87,24 +90,24 @@ class SearchPhase(Phase):
             )
         return Wait()
 
-    def _propose(self) -> tuple[list[tuple[str, Mapping[str, Any]]], Job | None]:
-        """Ask until a proposal passes the gate: what was asked, as events, and the job to run if there is one."""
-        events: list[tuple[str, Mapping[str, Any]]] = []
+    def _propose(self) -> Job | None:
+        """Ask until a proposal passes the gate on its free costs; what was asked is deferred to the next transaction."""
         while self._num_barren < SCREENED_BEFORE_STOP:
             proposal = self._dialogue.ask()
             if proposal is None:
-                return events, None
+                return None
             index, genotype = proposal
             job = self._factory.search(ask_index=index, genotype=genotype, choices=named(self._space.decisions, genotype))
             costs = {name: float(values[0]) for name, values in self._screen(as_genotypes([genotype], len(genotype))).items()}
             if self.history.problem.known_violation(costs) <= 0:
                 self._num_barren = 0
                 self._num_asked += 1
-                return [*events, ("asked", {"job": job.as_json()})], job
+                self.context.defer(("asked", {"job": job.as_json()}))
+                return job
             self._num_barren += 1
-            events.append(("screened", {"job": job.as_json(), "metrics": costs}))
-            self._dialogue.result(Record(job=job, evaluation=screened_evaluation(costs)).trial())
-        return events, None
+            self.context.defer(("screened", {"job": job.as_json(), "metrics": costs}))
+            self._learn(job, screened_evaluation(costs))
+        return None
 
     def _check_same_proposal(self, record: Record) -> None:
         proposal = self._dialogue.ask()

@@ -51,7 +51,8 @@ def check_cost_model(factory: Callable[[], CostModel], *, networks: Sequence[Seq
     for pick in (0, -1):
         config = {decision.name: decision.choices[pick] for decision in model.space()}
         for resource, (used, available) in model.check(config).items():
-            assert np.isfinite([used, available]).all() and min(used, available) >= 0, f"{resource}: used {used}, available {available}"
+            assert np.isfinite([used, available]).all(), f"{resource}: used {used}, available {available}"
+            assert min(used, available) >= 0, f"{resource}: used {used}, available {available}"
         _check_estimates(model, twin, networks, config)
 
 

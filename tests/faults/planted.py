@@ -7,11 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from small_search import Record, Store, table
+
 from paretune.core.errors import ParetuneError, StorageError
 from paretune.platform.ledger import Ledger
 from paretune.platform.results import result_path
-
-from small_search import Record, Store, table
 
 
 class PlainWrite(Store):

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATE_CHANGING = (
-    "write writev pwrite64 pwritev pwritev2 fsync fdatasync sync_file_range rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat "
-    "link linkat symlink symlinkat truncate ftruncate fallocate chmod fchmod fchmodat"
-).split()
+    *("write", "writev", "pwrite64", "pwritev", "pwritev2", "fsync", "fdatasync", "sync_file_range"),
+    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat"),
+    *("truncate", "ftruncate", "fallocate", "chmod", "fchmod", "fchmodat"),
+)
 """System calls that change what the disk holds; opening with O_CREAT only adds an empty file, seen by the next call in the list."""
 DEADLINE_S = 120.0
 PR_SET_PTRACER = 0x59616D61

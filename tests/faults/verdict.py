@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paretune.core.canonical import canonical_json, fingerprint
-from paretune.core.errors import BadInput
 from small_search import Store, front, run_search, table
 from traced import STATE_CHANGING, run
+
+from paretune.core.canonical import canonical_json
+from paretune.core.errors import BadInput
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-from importlib.metadata import EntryPoint
+import sys
+import types
 from typing import Literal
 
 import pytest
@@ -24,22 +25,31 @@ def swallows_everything(space, **options):
     return space, options
 
 
+BUILTINS = {"plugin": f"{HERE}:Plugin", "swallows": f"{HERE}:swallows_everything"}
+
+
 @pytest.fixture
 def registry(monkeypatch):
-    import sys
-    import types
-
     module = types.ModuleType(HERE)
     module.Plugin, module.swallows_everything = Plugin, swallows_everything
     monkeypatch.setitem(sys.modules, HERE, module)
-    builtins = {"plugin": f"{HERE}:Plugin", "swallows": f"{HERE}:swallows_everything"}
-    return Registry(kind="searcher", group="paretune.test_plugins", builtins=builtins, supplied=("seed",))
+    return Registry(kind="searcher", group="paretune.test_plugins", builtins=BUILTINS, supplied=("seed",))
 
 
-def offer(monkeypatch, **points):
-    """Make entry points as an installed package would."""
-    found = [EntryPoint(name=name, value=value, group="paretune.test_plugins") for name, value in points.items()]
-    monkeypatch.setattr("paretune.core.registry.entry_points", lambda group: [point for point in found if point.group == group])
+@pytest.fixture
+def offering(registry, tmp_path, monkeypatch):
+    """Makes a registry beside which an installed package offers an entry point."""
+
+    def offer(name, value):
+        group = f"paretune.test_plugins.{tmp_path.name}"
+        metadata = tmp_path / "somebody_elses-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody-elses\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        return Registry(kind="searcher", group=group, builtins=BUILTINS)
+
+    return offer
 
 
 def test_a_plugin_is_built_from_what_is_supplied_and_its_options(registry):
@@ -78,19 +88,18 @@ def test_factories_that_swallow_options_are_refused(registry):
         registry.factory("swallows")
 
 
-def test_entry_points_of_other_packages_are_found_beside_the_built_ins(registry, monkeypatch):
-    offer(monkeypatch, other="paretune.testing.problems:TabulatedSpace")
+def test_entry_points_of_other_packages_are_found_beside_the_built_ins(offering):
+    registry = offering("other", "paretune.testing.problems:TabulatedSpace")
     assert registry.names() == ("other", "plugin", "swallows")
     assert registry.factory("other") is TabulatedSpace
 
 
-def test_a_built_in_cannot_be_replaced_from_outside(registry, monkeypatch):
-    offer(monkeypatch, plugin="paretune.testing.problems:TabulatedSpace")
-    assert registry.factory("plugin") is Plugin
+def test_a_built_in_cannot_be_replaced_from_outside(offering):
+    assert offering("plugin", "paretune.testing.problems:TabulatedSpace").factory("plugin") is Plugin
 
 
 @pytest.mark.parametrize("value", ["no_such_module_at_all:x", "paretune.core.errors:NoSuchThing"])
-def test_an_entry_point_that_cannot_be_loaded_is_named(registry, monkeypatch, value):
-    offer(monkeypatch, broken=value)
+def test_an_entry_point_that_cannot_be_loaded_is_named(offering, value):
+    registry = offering("broken", value)
     with pytest.raises(BadInput, match=f"searcher 'broken' cannot be loaded from {value}"):
         registry.factory("broken")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretune.core.errors import BadInput, LedgerDamaged, StorageError, StudyLocked
+from paretune.core.errors import BadInput, LedgerDamaged, StorageError
 from paretune.platform.ledger import Ledger, read_events
 from paretune.platform.ledger_format import chained
 

@@ -43,7 +43,7 @@ def test_a_path_that_is_a_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
     for action in (lambda: Ledger.create(file, {}), lambda: Ledger.open(file), lambda: read_events(file), lambda: repair(file)):
-        with pytest.raises(BadInput, match="is not a folder|no study here|no such folder"):
+        with pytest.raises(BadInput, match=r"is not a folder|no study here|no such folder"):
             action()
     with pytest.raises((BadInput, StorageError), match="file"):
         Ledger.create(file / "below", {})
@@ -71,7 +71,7 @@ def test_a_link_pipe_or_folder_in_the_place_of_a_file_is_refused_and_not_followe
         os.mkfifo(folder / name)
     else:
         (folder / name).mkdir()
-    with pytest.raises(StorageError, match="symbolic link|regular file|directory"):
+    with pytest.raises(StorageError, match=r"symbolic link|regular file|directory"):
         Ledger.open(folder)
     assert elsewhere.read_bytes() == before
 
@@ -101,7 +101,7 @@ def test_storage_that_is_removed_during_the_run_is_noticed_by_the_next_append(tm
         shutil.rmtree(folder)
         with pytest.raises(StorageError, match=r"ledger\.db is gone .*the storage was removed while the study ran"):
             ledger.append([("asked", {})])
-        with pytest.raises(StorageError, match="nothing more is written after an earlier error: .* is gone"):
+        with pytest.raises(StorageError, match=r"nothing more is written after an earlier error: .* is gone"):
             ledger.append([("asked", {})])
     assert not folder.exists()
 

@@ -129,7 +129,9 @@ def test_p5_a_second_driver_is_refused_with_pid_host_time_and_what_to_do(tmp_pat
     driver = Program(DRIVER, tmp_path / "kws")
     try:
         assert driver.hear() == "open 2"
-        expected = rf"^study 'kws' is being run by pid {driver.process.pid} on host \S+ since \d\d:\d\d\. Wait, or take over with --takeover$"
+        expected = (
+            rf"^study 'kws' is being run by pid {driver.process.pid} on host \S+ since \d\d:\d\d\. Wait, or take over with --takeover$"
+        )
         with pytest.raises(StudyLocked, match=expected):
             Ledger.open(tmp_path / "kws")
         owner = read_owner(tmp_path / "kws")
@@ -168,7 +170,7 @@ def test_p5_a_stopped_driver_is_taken_over_and_can_write_nothing_when_it_wakes_u
 def test_p5_a_driver_stopped_inside_a_transaction_is_not_taken_over_but_named(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     Ledger.create(folder, {}).close()
-    setup = "commit = Ledger._commit\ndef stop(self, bodies):\n    self._connection.execute('BEGIN IMMEDIATE')\n    print('inside', flush=True)\n"
+    setup = "def stop(self, bodies):\n    self._connection.execute('BEGIN IMMEDIATE')\n    print('inside', flush=True)\n"
     setup += "    sys.stdin.readline()\nLedger._commit = stop"
     driver = Program(DRIVER, folder, setup=setup)
     try:
@@ -210,7 +212,7 @@ def test_a_child_that_does_hold_the_lock_is_told_apart_from_a_living_driver(tmp_
     child = int(driver.hear())
     driver.end()
     try:
-        with pytest.raises(StudyLocked, match="that process is gone, but a process it started still holds .*LOCK"):
+        with pytest.raises(StudyLocked, match=r"that process is gone, but a process it started still holds .*LOCK"):
             Ledger.open(folder)
         Ledger.open(folder, takeover=True).close()
     finally:

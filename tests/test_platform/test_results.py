@@ -28,7 +28,8 @@ def test_a_result_reads_back_equal_and_lies_in_its_shard(tmp_path: Path) -> None
 @settings(max_examples=50, deadline=None)
 @given(
     body=st.dictionaries(
-        st.text(max_size=5) | st.integers(), st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.lists(st.integers())
+        st.text(max_size=5) | st.integers(),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.lists(st.integers()),
     ).filter(lambda body: len({type(key) for key in body}) < 2)
 )
 def test_whatever_is_written_is_sound_when_it_is_read(tmp_path_factory: pytest.TempPathFactory, body: dict[str | int, object]) -> None:
@@ -113,7 +114,7 @@ def test_a_link_pipe_or_folder_in_the_place_of_a_result_is_refused(tmp_path: Pat
         os.mkfifo(path)
     else:
         path.mkdir()
-    with pytest.raises(StorageError, match="symbolic link|regular file|directory"):
+    with pytest.raises(StorageError, match=r"symbolic link|regular file|directory"):
         read_result(tmp_path / "s", A)
 
 

@@ -46,7 +46,11 @@ def head(history: History, front: Sequence[Record], summary: Mapping[str, Any]) 
         ("Pareto front", f"{len(front):,}", f"of {counts['feasible']:,} feasible"),
         ("hypervolume", f"{summary['hypervolume']:.4g}", f"from {reference_text(history.problem)}"),
         ("evaluated", f"{counts['finished']:,}", f"{counts['screened']:,} more stopped by their free costs"),
-        ("search time", duration(summary["elapsed_s"]), f"{duration(summary['worker_s'])} of work, {sessions} session{'s' * (sessions != 1)}"),
+        (
+            "search time",
+            duration(summary["elapsed_s"]),
+            f"{duration(summary['worker_s'])} of work, {sessions} session{'s' * (sessions != 1)}",
+        ),
     ]
     shown = "".join(
         f"<div class=tile><span>{escaped(name)}</span><strong>{escaped(value)}</strong><small>{escaped(detail)}</small></div>"
