@@ -118,12 +118,13 @@ class KeepWorkers(FIFOScheduler):
         """Called by Tune for each new trial; the first one brings the controller."""
         if self._slots == 0:
             return
-        cache = getattr(tune_controller, "_actor_cache", None)
+        controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
+        cache = getattr(controller, "_actor_cache", None)
         if hasattr(cache, "increase_max"):
             cache.increase_max(trial.placement_group_factory, by=self._slots)
-        reuse, owners = getattr(tune_controller, "_maybe_reuse_cached_actor", None), getattr(tune_controller, "_trial_to_actor", None)
+        reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
         if reuse is not None and owners is not None:
-            tune_controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
+            controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
         self._slots = 0
 
 

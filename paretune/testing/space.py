@@ -20,7 +20,7 @@ MAX_ENUMERATED = 200_000
 
 
 def check_space(
-    factory: Factory, *, input_shape: tuple[int, ...], num_classes: int, num_samples: int = 200, num_built: int = 20, seed: int = 0
+    factory: Factory, *, input_shape: tuple[int, ...], num_classes: int, num_samples: int = 200, num_built: int = 10, seed: int = 0
 ) -> None:
     """Check every sentence of the search space protocol on random genotypes.
 

@@ -27,7 +27,11 @@ from paretune.platform.mirror.names import entity_name, metric_name
 from paretune.platform.mirror.state import MIRROR_FILE
 from paretune.platform.report import write_report
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own use of SQLAlchemy, when the tests read it
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # connections that MLflow leaves to the garbage collector
+]
 MlflowClient = pytest.importorskip("mlflow").MlflowClient
 
 
@@ -205,7 +209,7 @@ class _Moody(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def log_message(self, *arguments: Any) -> None:
         pass

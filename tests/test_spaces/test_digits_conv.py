@@ -100,14 +100,9 @@ def test_macs_and_parameters_equal_those_counted_on_a_thousand_built_networks() 
     genotypes = random_genotypes(space, count=1_000, seed=5)
     batch = space.workloads(genotypes)
     macs, parameters = batch.per_network_sum(batch.macs_L), batch.per_network_sum(batch.parameters_L)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for index, row in enumerate(genotypes):
-            network = space.build(tuple(row))
-            assert (count_macs(network, (1, *SHAPE)), count_parameters(network)) == (macs[index], parameters[index]), row
-    finally:
-        torch.set_num_threads(threads)
+    for index, row in enumerate(genotypes):
+        network = space.build(tuple(row))
+        assert (count_macs(network, (1, *SHAPE)), count_parameters(network)) == (macs[index], parameters[index]), row
 
 
 def test_a_small_network_has_the_layers_worked_by_hand() -> None:

@@ -43,15 +43,19 @@ class MirrorProcess:
             self._process.wait(timeout_s + GRACE_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        self._close_pipe()
         return self.state()
 
     def kill(self) -> None:
         """End it at once; the next mirror goes on where it was."""
         self._process.kill()
         self._process.wait()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
 
 def start_mirror(folder: Path, tracking_uri: str, experiment: str | None = None) -> MirrorProcess:
