@@ -92,5 +92,5 @@ class StagedEvaluator:
             "epochs": job.epochs,
         }
         exported = export_network(network, (1, *self._task.input_shape), workspace / "network", metadata)
-        details = {**evaluation.details, "export": exported.digests}
+        details = {**evaluation.details, "export": {"largest_difference": exported.largest_difference}}
         return replace(evaluation, metrics=metrics, details=details)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from paretune import __version__
 from paretune.core.errors import BadInput, ParetuneError, StorageError, StudyLocked, StudyTakenOver
 from paretune.core.files import make_folder, sync_folder
 from paretune.platform.ledger_format import (
@@ -25,7 +26,6 @@ from paretune.platform.ledger_format import (
     decode,
     encode,
     new_identity,
-    program_version,
     read_events,
     read_identity,
     verified_rows,
@@ -249,10 +249,10 @@ def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, ch
             seq, crc, newest = checked.seq, checked.crc, checked.newest_epoch
             for row in verified_rows(connection, path, after=seq):
                 seq, crc, newest = row[0], row[3], max(newest, row[1])
-            body = encode("opened", {**asdict(lock.owner), "paretune": program_version()})
+            body = encode("opened", {**asdict(lock.owner), "paretune": __version__})
             connection.executemany("INSERT INTO events VALUES(?, ?, ?, ?)", _following(seq, crc, newest + 1, [body]))
     except sqlite3.OperationalError as error:
-        if lock.replaced is not None and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        if lock.replaced is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
             raise StudyLocked(_stopped_in_transaction(lock.replaced)) from error
         raise
     return newest + 1, seq + 1

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from paretune import __version__
 from paretune.core.canonical import canonical_json
 from paretune.core.errors import BadInput
 from paretune.core.files import write_durably
@@ -53,16 +54,6 @@ class Event:
     """`created`, `opened`, or a name the study gives."""
     body: Mapping[str, Any]
     """JSON values."""
-
-
-def program_version() -> str:
-    """The installed version of paretune, or `source` where it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version  # 70 ms, and needed only when a ledger is made or refused
-
-    try:
-        return version("paretune")
-    except PackageNotFoundError:
-        return "source"
 
 
 def encode(kind: str, body: Mapping[str, Any], identity: Mapping[str, str] | None = None) -> bytes:
@@ -109,7 +100,7 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     if schema > SCHEMA:
         raise BadInput(
             f"{path}: written by paretune {identity.get('paretune')} (ledger schema {schema}); "
-            f"this is {program_version()} (schema {SCHEMA}). Upgrade: pip install -U paretune"
+            f"this is {__version__} (schema {SCHEMA}). Upgrade: pip install -U paretune"
         )
     if set(connection.execute("SELECT name, sql FROM sqlite_schema")) != set(TABLES.items()) or schema != SCHEMA:
         raise damaged(path, "its tables are not those of a ledger")
@@ -207,7 +198,7 @@ def read_events(folder: Path, *, after: int = 0) -> list[Event]:
 
 def new_identity() -> dict[str, str]:
     """Identity of a ledger that is being made; its random name makes the checksums of no two ledgers alike."""
-    return {"ledger": secrets.token_hex(16), "paretune": program_version(), "schema": str(SCHEMA)}
+    return {"ledger": secrets.token_hex(16), "paretune": __version__, "schema": str(SCHEMA)}
 
 
 def write_ledger(path: Path, identity: Mapping[str, str], rows: Iterable[Row]) -> None:

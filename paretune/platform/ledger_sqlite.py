@@ -84,6 +84,8 @@ def sqlite_errors(path: Path, need_bytes: int = 0) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(error, path, need_bytes) from error
+    except UnicodeDecodeError as error:  # Python's sqlite3, when SQLite quotes damaged text in a message
+        raise damaged(path, "it holds text that is not UTF-8") from error
 
 
 def _translated(error: sqlite3.Error, path: Path, need_bytes: int) -> ParetuneError:

@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from paretune import __version__
+
 PACKAGES = ("paretune", "torch", "numpy", "ray", "mlflow", "onnxruntime", "moocore", "scikit-learn")
 
 
@@ -25,6 +27,8 @@ def provenance(*, data_digest: str) -> dict[str, str]:
 
 
 def _version(name: str) -> str:
+    if name == "paretune":
+        return __version__
     try:
         return version(name)
     except PackageNotFoundError:

@@ -52,7 +52,7 @@ def run_phase(
         ParetuneError: what the phase raises.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder), limits=resources.limits), dict(resources.per_candidate)
+        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits), dict(resources.per_candidate)
     )
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
         searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN)

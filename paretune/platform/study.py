@@ -173,7 +173,8 @@ def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
     try:
         yield mirror
     finally:
-        mirror.close()
+        if mirror.running():
+            mirror.kill()
 
 
 def _run_phases(

@@ -1,12 +1,14 @@
 """What a worker does with a job, whatever executor it runs under: evaluate, classify what went wrong, write the result durably."""
 
+import contextlib
+import fcntl
 import os
 import resource
 import shutil
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +43,7 @@ class Worker:
     """
 
     def __init__(self, evaluator: Evaluator, folder: Path, limits: WorkerLimits) -> None:
+        assert folder.is_absolute()  # a worker's working folder is its own
         self._evaluator, self._folder, self._limits = evaluator, folder, limits
         self._guard = Guard() if limits.timeout_s is not None else None
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -57,7 +60,10 @@ class Worker:
             self._slate = Slate.capture()
         self._slate.restore(seed=job.seed)
         workspace = self._folder / "work" / job.id
-        workspace.mkdir(parents=True, exist_ok=True)
+        with _claimed(workspace):
+            return recall(self._folder, job.id) or self._run_claimed(job, workspace)
+
+    def _run_claimed(self, job: Job, workspace: Path) -> Evaluation:
         self._watch(job)
         start_s = time.monotonic()
         evaluation = self._evaluate(job, workspace)
@@ -105,6 +111,18 @@ class Worker:
         folder.mkdir(exist_ok=True)
         lines = traceback.TracebackException.from_exception(error, limit=50, max_group_depth=2).format()
         write_durably(folder / f"{job.id}.txt", "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def _claimed(workspace: Path) -> Iterator[None]:
+    """Make a job's workspace and hold it: a worker whose driver died may still be at the job when the next driver hands it out."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def recall(folder: Path, job_id: str) -> Evaluation | None:

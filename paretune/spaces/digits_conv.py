@@ -53,7 +53,7 @@ class DigitsConv:
         stages: int = 3,
         stem_widths: tuple[int, ...] = (8, 16),
         widths: tuple[int, ...] = (8, 16, 24, 32),
-        depths: tuple[int, ...] = (1, 2, 3),
+        depths: tuple[int, ...] = (1, 2),
         strides: tuple[int, ...] = (1, 2),
         kernels: tuple[int, ...] = (3, 5),
         expansions: tuple[int, ...] = (1, 2, 3),

@@ -21,7 +21,6 @@ from pathlib import Path
 from paretune.core.canonical import canonical_json, fingerprint
 from paretune.core.errors import ParetuneError, StorageError
 from paretune.platform import ledger as ledger_module
-from paretune.platform import ledger_format
 from paretune.platform.ledger import Event, Ledger, read_events, repair
 from paretune.platform.results import read_result, write_result
 
@@ -139,7 +138,7 @@ def search(store: Store) -> None:
 
 def run_search(folder: Path, witness: Path, kind: type[Store] = Store) -> int:
     """Start or go on; returns the exit code of the error, or 0 at the end of the search."""
-    _make_quick()
+    ledger_module.LOG_PAGES = SMALL_LOG_PAGES
     try:
         store = kind(folder, Witness(witness))
         try:
@@ -154,18 +153,12 @@ def run_search(folder: Path, witness: Path, kind: type[Store] = Store) -> int:
 
 def run_repair(folder: Path) -> int:
     """Repair the study's ledger; returns the exit code."""
-    _make_quick()
+    ledger_module.LOG_PAGES = SMALL_LOG_PAGES
     try:
         repair(folder)
     except ParetuneError as error:
         return _report(error)
     return 0
-
-
-def _make_quick() -> None:
-    ledger_module.LOG_PAGES = SMALL_LOG_PAGES
-    # Looking up the installed version takes 70 ms, and this program is started a thousand times.
-    ledger_module.program_version = ledger_format.program_version = lambda: "0.0"
 
 
 def _report(error: ParetuneError) -> int:

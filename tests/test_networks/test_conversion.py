@@ -75,9 +75,11 @@ def test_evaluation_mode_ends_with_each_module_as_it_was_also_after_an_error() -
     network = normalised().train()
     network[0].eval()
     modes = [module.training for module in network.modules()]
-    with pytest.raises(ZeroDivisionError), evaluating(network):
+    with evaluating(network):
         assert not any(module.training for module in network.modules())
-        raise ZeroDivisionError
+    assert [module.training for module in network.modules()] == modes
+    with pytest.raises(RuntimeError), evaluating(network):
+        network(torch.zeros(1, 5, 6, 6))  # five channels where two are expected
     assert [module.training for module in network.modules()] == modes
 
 

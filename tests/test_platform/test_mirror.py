@@ -1,10 +1,12 @@
 """The MLflow mirror against real MLflow: SQLite stores, a real server, and real kills."""
 
+import contextlib
 import http.server
 import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -133,20 +135,27 @@ def test_two_studies_on_a_new_store_are_mirrored_even_though_their_driver_was_ki
     assert [point.step for point in curve] in ([*range(1, 7)], [*range(1, 21)])
 
 
-def test_the_front_moves_in_mlflow_and_nothing_is_sent_twice(sample_study: Any, tmp_path: Path) -> None:
+def test_the_front_moves_and_runs_of_lost_answers_are_found_again(sample_study: Any, tmp_path: Path) -> None:
     study, uri = sample_study("digits").search(6), f"sqlite:///{tmp_path}/mlflow.db"
     assert sync(study.folder, uri).waiting == 0
     before = assert_equals_ledger(uri, study.folder, "digits")
     assert before["study"].info.status == "KILLED"  # ended before its search did; it may be resumed
-    job = study.ask()
+    first, second = (record.job.id for record in history_of(study.folder).arrivals()[:2])
+    # A crash between the server's answer and the note of it, for one candidate and the study; and for another candidate a
+    # request that timed out, was looked for in vain, made again, and then carried out after all.
+    with contextlib.closing(sqlite3.connect(study.folder / MIRROR_FILE, isolation_level=None)) as memory:
+        memory.execute("UPDATE runs SET state = 'sending', run_id = NULL WHERE key IN (?, 'study')", (first,))
+        memory.execute("UPDATE runs SET doubtful = 1 WHERE key = ?", (second,))
+    twin, client = before[second], MlflowClient(uri)
+    client.create_run(twin.info.experiment_id, tags={name: value for name, value in twin.data.tags.items() if name.startswith("paretune")})
     metrics = {"accuracy": 0.999, "host.latency_s": 1e-5, "parameters": 10.0}  # better than everything, so it is the front
     details = {"curve": [{"loss": 1.0, "note": "no number"}, "no record"]}
-    study.finish(job, Evaluation(outcome=Outcome.OK, metrics=metrics, details=details))
+    study.finish(study.ask(), Evaluation(outcome=Outcome.OK, metrics=metrics, details=details))
     state = sync(study.folder, uri)
     assert (state.mirrored, state.waiting, state.message) == (7, 0, "")
     after = assert_equals_ledger(uri, study.folder, "digits")
     assert {key: run.info.run_id for key, run in before.items()}.items() <= {key: run.info.run_id for key, run in after.items()}.items()
-    points = MlflowClient(uri).get_metric_history(after["study"].info.run_id, "hypervolume")
+    points = client.get_metric_history(after["study"].info.run_id, "hypervolume")
     assert [point.step for point in points] == [1, 2, 3, 4, 5, 6, 7]
     assert points[-1].value == pytest.approx((0.999 - 0.8) * (0.002 - 1e-5))  # one point: its box to the reference point
 
@@ -155,32 +164,13 @@ def test_kills_at_random_moments_leave_one_run_for_each_candidate(sample_study: 
     study, uri = sample_study("digits").search(40), f"sqlite:///{tmp_path}/mlflow.db"
     moments = random.Random(int(os.environ.get("PARETUNE_KILL_SEED", "1")))
     kills = 0
-    for goal in (1, 8, 16, 26):
+    for goal in (1, 10, 20):
         mirror = start_mirror(study.folder, uri)
         wait_until(lambda goal=goal: (study.folder / MIRROR_FILE).exists() and mirror_state(study.folder).mirrored >= goal)
         time.sleep(moments.uniform(0.0, 0.2))
         kills += mirror.running() and mirror.state().waiting > 0
         mirror.kill()
     assert kills >= 2, "the mirror was too fast for the test to mean anything"
-    assert sync(study.folder, uri).waiting == 0
-    assert_equals_ledger(uri, study.folder, "digits")
-
-
-def test_a_run_whose_creation_was_not_remembered_is_found_again(sample_study: Any, tmp_path: Path) -> None:
-    """The crash between the answer of the server and the note of it, and a request that was carried out after all."""
-    import sqlite3
-
-    study, uri = sample_study("digits").search(3), f"sqlite:///{tmp_path}/mlflow.db"
-    sync(study.folder, uri)
-    keys = [record.job.id for record in history_of(study.folder).arrivals()]
-    with sqlite3.connect(study.folder / MIRROR_FILE) as connection:
-        connection.execute("UPDATE runs SET state = 'sending', run_id = NULL WHERE key IN (?, 'study')", (keys[1],))
-        connection.execute("UPDATE runs SET doubtful = 1 WHERE key = ?", (keys[0],))
-    connection.close()
-    client = MlflowClient(uri)
-    experiment_id = client.get_experiment_by_name("digits").experiment_id
-    twin = client.search_runs([experiment_id], f"tags.paretune.key = '{keys[0]}'")[0]
-    client.create_run(experiment_id, tags={name: value for name, value in twin.data.tags.items() if name.startswith("paretune")})
     assert sync(study.folder, uri).waiting == 0
     assert_equals_ledger(uri, study.folder, "digits")
 
@@ -256,7 +246,15 @@ def start_server(port: int, folder: Path) -> "subprocess.Popen[bytes]":
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "server.log").open("ab") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder)
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder)
+    wait_until(lambda: answers(port), 90)
+    return server
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def end_server(server: "subprocess.Popen[bytes]") -> None:

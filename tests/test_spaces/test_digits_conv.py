@@ -59,8 +59,8 @@ def test_reduced_space_keeps_the_contract_with_every_genotype_counted() -> None:
 
 
 def test_default_space_has_more_than_a_million_architectures() -> None:
-    # 2 stems; 4 widths * 2 strides * (6 + 6**2 + 6**3 sets of blocks) for each of 3 stages.
-    assert default_space().size == 2 * (4 * 2 * 258) ** 3 > 1_000_000
+    # 2 stems; 4 widths * 2 strides * (6 + 6**2 sets of blocks) for each of 3 stages.
+    assert default_space().size == 2 * (4 * 2 * 42) ** 3 == 75_866_112
 
 
 def test_as_many_workloads_as_canonical_rows_as_the_size_says() -> None:
@@ -174,10 +174,10 @@ def test_inactive_decisions_change_neither_features_nor_layers() -> None:
     names = [decision.name for decision in space.decisions]
     row = np.zeros((1, len(names)), dtype=GENE)
     other = row.copy()
-    other[0, names.index("stage1.block3.kernel")] = 1  # depth 1: block 3 is not there
+    other[0, names.index("stage1.block2.kernel")] = 1  # depth 1: block 2 is not there
     assert np.array_equal(space.encode(row), space.encode(other))
     assert space.workloads(row).layers(0) == space.workloads(other).layers(0)
-    other[0, names.index("stage1.depth")] = 2
+    other[0, names.index("stage1.depth")] = 1
     assert not np.array_equal(space.encode(row), space.encode(other))
 
 
@@ -211,12 +211,12 @@ def test_unusable_options_are_refused_by_name(options: dict[str, object], messag
 
 def test_genotypes_of_another_space_are_refused() -> None:
     space = default_space()
-    with pytest.raises(BadInput, match="has 28 indices; got 3"):
+    with pytest.raises(BadInput, match="has 22 indices; got 3"):
         space.build((0, 0, 0))
     with pytest.raises(BadInput, match="outside its decision's choices"):
-        space.build((9,) * 28)
+        space.build((9,) * 22)
     with pytest.raises(BadInput, match="outside its decision's choices"):
-        space.build((-1,) * 28)
+        space.build((-1,) * 22)
 
 
 def test_importing_listing_and_screening_need_no_torch() -> None:

@@ -23,7 +23,8 @@ SHOWN_CHARACTERS = 300
 NO_LOGIN = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
-FOREIGN = re.compile(r"failed with error code (\d+)|not in a valid JSON format")
+FOREIGN = re.compile(r"failed with error code (\d+)|too many (\d+) error responses|not in a valid JSON format")
+CAUSE = re.compile(r"Caused by (\w+)")
 SQLITE = "sqlite:///"
 
 
@@ -140,19 +141,21 @@ class Sink:
 
     def _sorted(self, error: MlflowException) -> Exception:
         foreign = FOREIGN.search(str(error)) if not isinstance(error, RestException) else None
-        if error.error_code in NO_LOGIN or (foreign and foreign[1] in ("401", "403")):
+        answer = (foreign[1] or foreign[2]) if foreign else None
+        if error.error_code in NO_LOGIN or answer in ("401", "403"):
             return Unavailable(
                 f"{self.uri} refuses the login ({error.error_code}): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                 "or MLFLOW_TRACKING_TOKEN"
             )
         if foreign:
-            answer = f"HTTP {foreign[1]}" if foreign[1] else "a page that is no JSON"
-            return Unavailable(f"{self.uri} answers {answer}: the server fails, or it is no MLflow server")
+            shown = f"HTTP {answer}" if answer else "a page that is no JSON"
+            return Unavailable(f"{self.uri} answers {shown}: the server fails, or it is no MLflow server")
         if error.error_code in UNKNOWN:
             return Gone(_short(error))
         if error.error_code in REFUSED:
             return Refused(_short(error))
-        return Unavailable(f"{self.uri} does not answer: {_short(error)}")
+        cause = CAUSE.search(str(error))
+        return Unavailable(f"{self.uri} does not answer: {cause[1] if cause else _short(error)}")
 
 
 def _metrics(points: Sequence[Point], start_ms: int) -> list[Metric]:

@@ -1,0 +1,243 @@
+"""Kills a study on a real Ray with SIGKILL at random moments and resumes it; nothing may be lost, repeated or changed.
+
+    python tests/faults/ray_kills.py --kills 200              only the driver dies, the Ray head goes on
+    python tests/faults/ray_kills.py --kills 10 --everything  the driver dies with its Ray
+
+The witness is kept by the workers in files that paretune does not know (see `FormulaEvaluator`). *Lost*: done there, absent from the
+ledger. *Repeated*: done twice. *Changed*: another value than the formula's, or another front than the uninterrupted search's.
+"""
+
+import argparse
+import collections
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from study_driver import study_values
+
+from paretune.core.rng import derive_seed
+from paretune.platform.history import History
+from paretune.platform.jobs import Job
+from paretune.platform.phase import Done
+from paretune.platform.plan import build_plan
+from paretune.platform.spec.load import spec_from_mapping
+from paretune.platform.study import read_history
+from paretune.platform.worker import Worker, WorkerLimits
+from paretune.searchers.nsga2 import NSGA2
+from paretune.testing.evaluators import FormulaEvaluator
+from paretune.testing.studies import front_json, open_formula_study
+
+DRIVER = Path(__file__).with_name("study_driver.py")
+TRIALS_PER_KILL = 6
+STARTING_S = 12.0
+"""Kills that do not wait for work fall within so many seconds after the start: while Python, Ray and the replay come up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a chain of kills and resumes did to one study."""
+
+    kills: int
+    finished: int
+    lost: int
+    repeated: int
+    changed: int
+    same_front: bool
+
+    @property
+    def sound(self) -> bool:
+        return self.lost == self.repeated == self.changed == 0 and self.same_front
+
+    def __str__(self) -> str:
+        front = "identical" if self.same_front else "DIFFERENT"
+        return (
+            f"{self.kills} kills, {self.finished} candidates: {self.lost} lost, {self.repeated} trained twice, "
+            f"{self.changed} changed, final front {front}"
+        )
+
+
+@contextlib.contextmanager
+def ray_head() -> Iterator[str]:
+    """A Ray head of its own for the time of a `with` block; its address. Only the processes started here are ended."""
+    scratch = tempfile.mkdtemp(prefix="pt-ray-")  # short: Ray's socket paths are limited to 107 bytes
+    with socket_port() as port:
+        command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+        command += [f"--temp-dir={scratch}", "--object-store-memory=100000000", "--disable-usage-stats"]
+    executable = str(Path(sys.executable).with_name("ray"))
+    head = subprocess.Popen([executable, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_for_port(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        kill_tree(head.pid)
+        head.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def socket_port() -> Iterator[int]:
+    """A port on the loopback interface that nobody uses now."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        yield server.getsockname()[1]
+
+
+def wait_for_port(port: int) -> None:
+    """Until somebody listens on a loopback port, at most a minute."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all its descendants."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for victim in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+
+
+class Chain:
+    """One study, killed again and again."""
+
+    def __init__(self, *, scratch: Path, kills: int, seed: int, address: str | None, forgetful: bool = False) -> None:
+        self.scratch, self.kills, self.address, self.forgetful = scratch, kills, address, forgetful
+        self.witness = scratch / "witness"
+        self.witness.mkdir(parents=True)
+        self.trials = TRIALS_PER_KILL * kills + 8
+        self.random = random.Random(seed)
+        self.log = scratch / "driver.log"
+
+    def run(self) -> Verdict:
+        done = 0
+        while done < self.kills:
+            driver = self._start()
+            if self._kill(driver):
+                done += 1
+                print(f"\rkill {done} of {self.kills}, {len(self._words('done'))} candidates done", end="", file=sys.stderr, flush=True)
+            else:
+                break  # the study ended first
+        driver = self._start()
+        if driver.wait(timeout=900) != 0:
+            raise RuntimeError(f"the last resume failed:\n{self.log.read_text()[-4000:]}")
+        return self._judge(done)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, str(DRIVER), str(self.scratch), "study", "--trials", str(self.trials), "--witness", str(self.witness)]
+        command += ["--address", self.address] if self.address else []
+        command += ["--forgetful"] if self.forgetful else []
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.scratch)
+
+    def _kill(self, driver: "subprocess.Popen[bytes]") -> bool:
+        """Kill the driver at a random moment; whether it was still running."""
+        if self.random.random() < 0.2:
+            end_s = time.monotonic() + self.random.uniform(0.0, STARTING_S)
+        else:
+            before = len(self._words("start"))
+            deadline_s = time.monotonic() + 120
+            while len(self._words("start")) == before and driver.poll() is None and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            end_s = time.monotonic() + self.random.uniform(0.0, 0.6)
+        while time.monotonic() < end_s and driver.poll() is None:
+            time.sleep(0.005)
+        if driver.poll() is not None:
+            if driver.returncode != 0:
+                raise RuntimeError(f"the driver failed by itself ({driver.returncode}):\n{self.log.read_text()[-4000:]}")
+            return False
+        if self.address is None:
+            kill_tree(driver.pid)
+        else:
+            driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        return True
+
+    def _words(self, word: str) -> list[str]:
+        lines = [line for path in self.witness.iterdir() for line in path.read_text().splitlines()]
+        return [line.split()[1] for line in lines if line.startswith(word)]
+
+    def _judge(self, kills: int) -> Verdict:
+        history = read_history(self.scratch / "study")
+        done = collections.Counter(self._words("done"))
+        finished = {record.job.id: record for record in history.arrivals()}
+        plan = build_plan(spec_from_mapping(study_values(self.scratch, "study", self.trials)))
+        evaluator = FormulaEvaluator(space=plan.space, produced=plan.metrics)
+        changed = sum(dict(record.metrics) != evaluator.truth(record.job.genotype) for record in finished.values())
+        return Verdict(
+            kills=kills,
+            finished=len(finished),
+            lost=len(set(done) - set(finished)),
+            repeated=sum(count - 1 for count in done.values()),
+            changed=changed,
+            same_front=front_json(history) == uninterrupted_front(self.scratch / "baseline", self.trials),
+        )
+
+
+def uninterrupted_front(folder: Path, trials: int) -> str:
+    """The front of the same study, run in this process without Ray and without interruption."""
+    plan = build_plan(spec_from_mapping(study_values(folder.parent, "study", trials)))
+    study = open_formula_study(
+        folder,
+        space=plan.space,
+        make_searcher=lambda space, problem: NSGA2(space, problem, seed=plan.spec.seed, population=8),
+        trials=trials,
+        problem=plan.problem,
+        seed=derive_seed("another job id, the same candidates"),
+    )
+    run_here(study.phase, study.evaluator, folder)
+    study.ledger.close()
+    history: History = study.history
+    return front_json(history)
+
+
+def run_here(phase: object, evaluator: FormulaEvaluator, folder: Path) -> None:
+    """Run a phase in this process, one job after another."""
+    worker = Worker(evaluator, folder.absolute(), WorkerLimits())
+    while isinstance(job := phase.next_job(), Job):  # type: ignore[attr-defined]
+        phase.finished(job.id, worker.run(job))  # type: ignore[attr-defined]
+    assert isinstance(job, Done)
+
+
+def kill_and_resume(*, kills: int, seed: int, everything: bool, forgetful: bool = False) -> Verdict:
+    """Run one chain in a scratch folder."""
+    scratch = Path(tempfile.mkdtemp(prefix="pt-kills-"))
+    try:
+        if everything:
+            return Chain(scratch=scratch, kills=kills, seed=seed, address=None, forgetful=forgetful).run()
+        with ray_head() as address:
+            return Chain(scratch=scratch, kills=kills, seed=seed, address=address, forgetful=forgetful).run()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--everything", action="store_true", help="kill Ray with the driver")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    verdict = kill_and_resume(kills=options.kills, seed=options.seed, everything=options.everything)
+    print(f"\n{verdict}")
+    return 0 if verdict.sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

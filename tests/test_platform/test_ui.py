@@ -1,0 +1,68 @@
+"""`paretune ui` end to end: a real MLflow server on a mirrored study, ended without a trace."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from paretune.core.errors import BadInput
+from paretune.platform.mirror import sync
+from paretune.platform.ui import serve_ui, ui_server
+
+pytestmark = pytest.mark.timeout(240)
+
+PROGRAM = """
+import sys
+from paretune.platform.ui import serve_ui
+serve_ui(sys.argv[1], sys.argv[2], port=None, open_browser=False, announce=lambda url: print(url, flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_the_page_of_the_front_is_served_on_loopback_until_interrupted(sample_study: Any, tmp_path: Path) -> None:
+    study, uri = sample_study("digits").search(12), f"sqlite:///{tmp_path}/mlflow.db"
+    sync(study.folder, uri)
+    command = [sys.executable, "-c", PROGRAM, uri, "digits"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline()
+        started = psutil.Process(program.pid).children(recursive=True)
+        assert re.match(r"http://127\.0\.0\.1:\d+/#/compare-runs\?runs=%5B%22[0-9a-f]{32}", url), url
+        base = url.partition("/#/")[0]
+        with urllib.request.urlopen(base, timeout=10) as answer:
+            assert b"MLflow" in answer.read()
+        with pytest.raises(urllib.error.HTTPError) as refused:  # a page of another site that rebinds its name to 127.0.0.1
+            urllib.request.urlopen(urllib.request.Request(base, headers={"Host": "evil.example"}), timeout=10)
+        refused.value.close()
+        assert refused.value.code == 403
+        listening = [item.laddr.ip for process in started for item in process.net_connections("tcp") if item.status == psutil.CONN_LISTEN]
+        assert set(listening) == {"127.0.0.1"}
+        os.kill(program.pid, signal.SIGINT)
+        assert program.stdout.read() == "ended\n"
+    assert started
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert sorted(path.name for path in tmp_path.iterdir() if "mlruns" in path.name) == []
+
+
+def test_a_store_that_is_not_there_and_a_taken_port_are_said(tmp_path: Path) -> None:
+    import socket
+
+    with pytest.raises(BadInput, match="nothing was logged"):
+        serve_ui(f"sqlite:///{tmp_path}/none.db", None, port=None, open_browser=False, announce=print)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(BadInput, match=f"port {port} cannot be used"), ui_server(f"sqlite:///{tmp_path}/mlflow.db", port=port):
+            pass
