@@ -45,11 +45,11 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
         ClusterLost: the local Ray did not start.
     """
     prepare_environment()
-    import ray
-
     token = Path("~/.ray/auth_token").expanduser()
     if address is not None and token.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
     try:
         if address is None:
             ray.init(

@@ -92,7 +92,6 @@ def summary_json(history: History) -> dict[str, Any]:
     arrivals = history.arrivals()
     front = history.front()
     outcomes = Counter(record.outcome.value for record in arrivals if record.outcome)
-    steps = progress(arrivals, problem)
     finals = history.finals()
     return {
         "name": history.header.name,
@@ -115,7 +114,7 @@ def summary_json(history: History) -> dict[str, Any]:
             {"metric": item.metric, "direction": item.direction.value, "reference": item.reference} for item in problem.objectives
         ],
         "reference": {item.metric: item.reference for item in problem.objectives},
-        "hypervolume": steps[-1].hypervolume if steps else 0.0,
+        "hypervolume": history.archive.hypervolume(problem.reference),
         "best": {metric: _candidate(record) for metric, record in best_feasible(history).items()},
         "front": [_candidate(record) for record in front],
         "finals": [_final(index, group) for index, group in finals.items()],

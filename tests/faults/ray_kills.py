@@ -80,7 +80,7 @@ def ray_head() -> Iterator[str]:
     executable = str(Path(sys.executable).with_name("ray"))
     head = subprocess.Popen([executable, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        wait_for_port(port)
+        wait_until_up(f"127.0.0.1:{port}")
         yield f"127.0.0.1:{port}"
     finally:
         kill_tree(head.pid)
@@ -96,13 +96,14 @@ def socket_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def wait_for_port(port: int) -> None:
-    """Until somebody listens on a loopback port, at most a minute."""
-    for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def wait_until_up(address: str) -> None:
+    """Until a driver can connect to a Ray head that was just started."""
+    code = f"from paretune.platform.cluster import ray_cluster\nwith ray_cluster(address={address!r}, num_cpus=1): pass"
+    for _ in range(20):
+        if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0:
             return
-        time.sleep(0.1)
-    raise RuntimeError(f"nothing listens on port {port}")
+        time.sleep(1.0)
+    raise RuntimeError(f"no Ray head came up at {address}")
 
 
 def kill_tree(pid: int) -> None:

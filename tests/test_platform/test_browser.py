@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -93,7 +94,7 @@ class Browser:
     def until(self, expression: str, timeout_s: float = 90.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"never true: {expression}; page: {self.evaluate('document.body.innerText')[:500]}"
+            assert time.monotonic() < deadline, f"never true: {expression}; page: {(self.evaluate('document.body?.innerText') or '')[:500]}"
             time.sleep(0.2)
         return value
 
@@ -165,9 +166,9 @@ def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_
     with ui_server(uri) as base:
         url = study_url(base, "digits")
         browser.open(url, width=1500)
-        browser.until(f"document.body.innerText.includes('Comparing {len(front)} Runs')")
-        browser.until(f"document.body.innerText.includes('candidate {front[0].job.ask_index}')")
+        browser.until(f"document.body?.innerText.includes('Comparing {len(front)} Runs')")
+        browser.until(f"document.body?.innerText.includes('candidate {front[0].job.ask_index}')")
         browser.until("document.querySelectorAll('.js-plotly-plot .parcoords, .js-plotly-plot canvas').length")
-        experiment = url.partition("experiments=")[2].strip("%5B2D")
-        browser.open(f"{base}/#/experiments/{experiment or 1}/runs?compareRunsMode=CHART")
-        browser.until("['hypervolume', 'front_size', 'digits'].every((word) => document.body.innerText.includes(word))")
+        (experiment,) = json.loads(unquote(url.partition("experiments=")[2]))
+        browser.open(f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+        browser.until("['hypervolume', 'front_size', 'digits'].every((word) => document.body?.innerText.includes(word))")

@@ -117,7 +117,8 @@ def status_tags(history: History) -> dict[str, str]:
 
 def spec_text(header: Header) -> str:
     """The spec as an artifact."""
-    return redacted(header.spec_text or json.dumps(dict(header.spec), indent=2))
+    changes = [f"# changed on the command line: {path}: {json.dumps(value)}\n" for path, value in header.overrides.items()]
+    return redacted("".join(changes) + (header.spec_text or json.dumps(dict(header.spec), indent=2)))
 
 
 def description(header: Header) -> str:

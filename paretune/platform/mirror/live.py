@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-from paretune.core.pareto import ParetoArchive
-from paretune.core.trial import Outcome
 from paretune.platform.history import Header, History, Record
 from paretune.platform.jobs import Purpose
 from paretune.platform.ledger import Event
@@ -20,7 +18,7 @@ class LiveStudy:
         self.steps: list[Progress] = []
         self.best: list[Mapping[str, float]] = []
         """Best feasible value of each objective, beside `steps`."""
-        self._archive = ParetoArchive(len(header.problem.objectives))
+        self._keys: tuple[int, ...] = ()
         self._volume = 0.0
 
     def apply(self, events: Iterable[Event]) -> None:
@@ -30,23 +28,17 @@ class LiveStudy:
             if event.kind == "finished":
                 self._finished(self.history.records[event.body["id"]])
 
-    def on_front(self, record: Record) -> bool:
-        """Whether a candidate of the search is on the front now."""
-        return record.job.purpose is Purpose.SEARCH and record.job.ask_index in self._archive.keys
-
     def front_keys(self) -> set[str]:
         """Job ids of the front."""
-        members = set(self._archive.keys)
-        return {record.job.id for record in self.finished if record.job.purpose is Purpose.SEARCH and record.job.ask_index in members}
+        return {record.job.id for record in self.history.front()}
 
     def _finished(self, record: Record) -> None:
         self.finished.append(record)
         if record.job.purpose is not Purpose.SEARCH:
             return
-        problem = self.history.problem
-        if record.outcome is Outcome.OK and self._archive.insert(record.job.ask_index, *problem.score(record.trial())):
-            self._volume = self._archive.hypervolume(problem.reference)
-        self.steps.append(
-            Progress(num_finished=len(self.steps) + 1, elapsed_s=record.elapsed_s, hypervolume=self._volume, front_size=len(self._archive))
-        )
-        self.best.append(problem.natural(self._archive.points.min(axis=0)) if len(self._archive) else {})
+        problem, archive = self.history.problem, self.history.archive
+        if archive.keys != self._keys:
+            self._keys, self._volume = archive.keys, archive.hypervolume(problem.reference)
+        number = len(self.steps) + 1
+        self.steps.append(Progress(num_finished=number, elapsed_s=record.elapsed_s, hypervolume=self._volume, front_size=len(archive)))
+        self.best.append(problem.natural(archive.points.min(axis=0)) if len(archive) else {})
