@@ -1,6 +1,7 @@
 """Jobs and evaluations: what is handed to a worker, what comes back, and the protocol that turns one into the other."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -116,7 +117,8 @@ class Evaluation:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         """The inverse of `as_json`."""
-        return cls(**{**values, "outcome": Outcome(values["outcome"])})
+        metrics = {sys.intern(name): value for name, value in values["metrics"].items()}  # thousands share the names
+        return cls(**{**values, "outcome": Outcome(values["outcome"]), "metrics": metrics, "worker": sys.intern(values["worker"])})
 
 
 def plain(value: Any) -> Any:

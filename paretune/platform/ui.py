@@ -15,11 +15,20 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
+from click import echo
+
 from paretune.core.errors import BadInput, TemporaryError
-from paretune.platform.redaction import plain, redacted
+from paretune.platform.mirror.address import is_server, sqlite_path, without_login
+from paretune.platform.mirror.content import FRONT_TAG, KEY_TAG, STUDY_ID_TAG
+from paretune.platform.mirror.state import study_id
+from paretune.platform.redaction import plain
+from paretune.platform.spec.environment import resolve_env
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 HOST = "127.0.0.1"
 START_S = 90.0
@@ -27,39 +36,45 @@ START_S = 90.0
 STOP_S = 8.0
 COMPARED_RUNS = 40
 """Members of the front on the compare page: more make an address that browsers cut."""
-SQLITE = "sqlite:///"
 SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 8 processes of 100 MB each for features that are not used here
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 waits four minutes for a server that is not there
 }
 
 
-def serve_ui(tracking_uri: str, study: str | None = None, *, port: int | None, open_browser: bool, announce: Callable[[str], None]) -> None:
+def serve_ui(
+    tracking_uri: str,
+    study: Path | None = None,
+    *,
+    port: int | None = None,
+    open_browser: bool = False,
+    announce: Callable[[str], None] = echo,
+) -> None:
     """Show a study in the MLflow UI until Ctrl-C or SIGTERM.
 
     Args:
-        tracking_uri: MLflow's. For a database a server is started on loopback; for `http(s)` the server that is there is used.
-        study: opens on its front; None opens the list of experiments.
+        tracking_uri: MLflow's, may hold `${env:NAME}`. For a database a server is started on loopback; a server that is there is used.
+        study: folder of the study on whose front to open; None opens the list of experiments.
         port: of our server; None takes a free one.
         open_browser: open the page in the user's browser too.
         announce: called with the address of the page when it can be opened.
 
     Raises:
-        BadInput: nothing was logged there, the port is taken, or the study is unknown.
-        TemporaryError: the server does not start; the message holds its last words.
+        BadInput: nothing was logged there, the port is taken, or MLflow does not know the study.
+        TemporaryError: the server does not answer or does not start; the message holds its last words.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_terminated_like_interrupted())
-        remote = tracking_uri.startswith(("http://", "https://"))
-        base_url = tracking_uri.rstrip("/") if remote else stack.enter_context(ui_server(tracking_uri, port=port))
+    os.environ.update(SETTINGS)
+    uri = without_login(resolve_env(tracking_uri))
+    with _terminated_like_interrupted(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        base_url = uri.rstrip("/") if is_server(uri) else stack.enter_context(ui_server(uri, port=port))
         url = study_url(base_url, study) if study else base_url
-        announce(redacted(url))
+        announce(url)
         if open_browser:
             webbrowser.open(url)
-        if not remote:
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.pause()
+        if not is_server(uri):
+            signal.pause()
 
 
 @contextlib.contextmanager
@@ -70,8 +85,9 @@ def ui_server(tracking_uri: str, *, port: int | None = None) -> Iterator[str]:
         BadInput: the SQLite file does not exist, or the port is taken.
         TemporaryError: it does not start.
     """
-    if tracking_uri.startswith(SQLITE) and not _sqlite_file(tracking_uri).exists():
-        raise BadInput(f"nothing was logged to {tracking_uri} yet. Run a study first, or name another place with --tracking-uri")
+    path = sqlite_path(tracking_uri)
+    if path is not None and not path.exists():
+        raise BadInput(f"nothing was logged to {tracking_uri} yet: run a study first, or name another place")
     chosen = _free_port(port)
     with tempfile.TemporaryFile() as log:
         process = _start(tracking_uri, chosen, log)
@@ -83,28 +99,36 @@ def ui_server(tracking_uri: str, *, port: int | None = None) -> Iterator[str]:
             _stop(process)
 
 
-def study_url(base_url: str, study: str) -> str:
-    """The page that shows a study: its front side by side, or its list of runs while there is no front.
+def study_url(base_url: str, folder: Path) -> str:
+    """The page that shows a study: its front side by side, or its list of runs while the front has no two members.
 
     The compare page is used because MLflow's list shows the candidates only after a click on the study: they are nested runs.
 
     Raises:
-        BadInput: the server does not know the study.
+        BadInput: there is no study, or the server does not know it.
+        TemporaryError: the server does not answer.
     """
     from mlflow import MlflowClient  # 3 s
+    from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(base_url)
+    of_study = f"tags.`{STUDY_ID_TAG}` = '{study_id(folder)}'"
+    try:
+        return _study_url(MlflowClient(base_url), base_url, of_study, folder)
+    except MlflowException as error:
+        lines = plain(str(error)).splitlines()
+        raise TemporaryError(f"MLflow at {base_url} does not answer: {lines[0] if lines else error.error_code}") from error
+
+
+def _study_url(client: "MlflowClient", base_url: str, of_study: str, folder: Path) -> str:
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    name = study.replace("'", "\\'")
-    parents = client.search_runs(experiments, f"tags.`paretune.study` = '{name}' and tags.`paretune.key` = 'study'", max_results=1)
+    parents = client.search_runs(experiments, f"{of_study} and tags.`{KEY_TAG}` = 'study'", max_results=1)
     if not parents:
-        raise BadInput(f"MLflow at {redacted(base_url)} knows no study '{study}'. Is it being mirrored? Try 'paretune sync {study}'")
+        raise BadInput(f"MLflow at {base_url} does not know the study in {folder}. Bring it there with 'paretune sync {folder.name}'")
     experiment_id = parents[0].info.experiment_id
-    where = f"tags.`paretune.study_id` = '{parents[0].data.tags['paretune.study_id']}' and tags.`paretune.front` = 'true'"
-    front = [run.info.run_id for run in client.search_runs([experiment_id], where, max_results=COMPARED_RUNS)]
+    front = client.search_runs([experiment_id], f"{of_study} and tags.`{FRONT_TAG}` = 'true'", max_results=COMPARED_RUNS)
     if len(front) < 2:  # MLflow compares at least two
-        return f"{base_url}/#/experiments/{experiment_id}/runs?searchFilter={quote(f'tags.`paretune.study` = {json.dumps(study)}')}"
-    return f"{base_url}/#/compare-runs?runs={_json(front)}&experiments={_json([experiment_id])}"
+        return f"{base_url}/#/experiments/{experiment_id}/runs?searchFilter={quote(of_study)}"
+    return f"{base_url}/#/compare-runs?runs={_json([run.info.run_id for run in front])}&experiments={_json([experiment_id])}"
 
 
 def _json(values: list[str]) -> str:
@@ -124,17 +148,14 @@ def _free_port(port: int | None) -> int:
 def _start(tracking_uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--allowed-hosts", f"{HOST}:{port},localhost:{port}"]
-    if tracking_uri.startswith(SQLITE):  # where the mirror puts them; the default is the working folder
-        command += ["--artifacts-destination", str(_sqlite_file(tracking_uri).parent / "mlartifacts")]
+    path = sqlite_path(tracking_uri)
+    if path is not None:  # where the mirror puts them; the default is the working folder
+        command += ["--artifacts-destination", str(path.parent / "mlartifacts")]
     # The address of a database may hold a password, which other users would see on the command line.
     environment = {**os.environ, **SETTINGS, "MLFLOW_BACKEND_STORE_URI": tracking_uri}
     return subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
         command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
-
-
-def _sqlite_file(tracking_uri: str) -> Path:
-    return Path(tracking_uri.removeprefix(SQLITE).partition("?")[0]).absolute()
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", url: str, log: IO[bytes]) -> None:

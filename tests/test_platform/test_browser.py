@@ -164,7 +164,7 @@ def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_
     sync(study.folder, uri)
     front = History.fold(read_events(study.folder)).front()
     with ui_server(uri) as base:
-        url = study_url(base, "digits")
+        url = study_url(base, study.folder)
         browser.open(url, width=1500)
         browser.until(f"document.body?.innerText.includes('Comparing {len(front)} Runs')")
         browser.until(f"document.body?.innerText.includes('candidate {front[0].job.ask_index}')")

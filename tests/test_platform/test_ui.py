@@ -21,8 +21,9 @@ pytestmark = pytest.mark.timeout(240)
 
 PROGRAM = """
 import sys
+from pathlib import Path
 from paretune.platform.ui import serve_ui
-serve_ui(sys.argv[1], sys.argv[2], port=None, open_browser=False, announce=lambda url: print(url, flush=True))
+serve_ui(sys.argv[1], Path(sys.argv[2]))
 print("ended", flush=True)
 """
 
@@ -30,7 +31,7 @@ print("ended", flush=True)
 def test_the_page_of_the_front_is_served_on_loopback_until_interrupted(sample_study: Any, tmp_path: Path) -> None:
     study, uri = sample_study("digits").search(12), f"sqlite:///{tmp_path}/mlflow.db"
     sync(study.folder, uri)
-    command = [sys.executable, "-c", PROGRAM, uri, "digits"]
+    command = [sys.executable, "-c", PROGRAM, uri, str(study.folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as program:
         assert program.stdout is not None
@@ -57,7 +58,7 @@ def test_a_store_that_is_not_there_and_a_taken_port_are_said(tmp_path: Path) -> 
     import socket
 
     with pytest.raises(BadInput, match="nothing was logged"):
-        serve_ui(f"sqlite:///{tmp_path}/none.db", None, port=None, open_browser=False, announce=print)
+        serve_ui(f"sqlite:///{tmp_path}/none.db")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mlflow.db").touch()
     with socket.socket() as listener:
@@ -66,3 +67,14 @@ def test_a_store_that_is_not_there_and_a_taken_port_are_said(tmp_path: Path) -> 
         port = listener.getsockname()[1]
         with pytest.raises(BadInput, match=f"port {port} cannot be used"), ui_server(f"sqlite:///{tmp_path}/mlflow.db", port=port):
             pass
+
+
+def test_a_server_that_is_away_is_said_at_once(sample_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paretune.core.errors import TemporaryError
+    from paretune.platform.ui import SETTINGS
+
+    for name in SETTINGS:
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+    with pytest.raises(TemporaryError, match="does not answer") as away:
+        serve_ui("http://127.0.0.1:9", sample_study("digits").folder)  # the discard port: nobody listens
+    assert away.value.exit_code == 75

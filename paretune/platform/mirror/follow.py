@@ -8,15 +8,13 @@ from pathlib import Path
 from paretune.core.errors import TemporaryError
 from paretune.platform.history import Header
 from paretune.platform.ledger import read_events
-from paretune.platform.ledger_format import read_identity
-from paretune.platform.ledger_sqlite import connect_to_read, ledger_path
 from paretune.platform.mirror.errors import Gone, Refused, Unavailable
 from paretune.platform.mirror.live import LiveStudy
 from paretune.platform.mirror.lock import ProcessLock
 from paretune.platform.mirror.orders import Orders
 from paretune.platform.mirror.reconcile import Reconciler
 from paretune.platform.mirror.sink import Sink
-from paretune.platform.mirror.state import Memory
+from paretune.platform.mirror.state import Memory, study_id
 from paretune.platform.summary import status
 
 logger = logging.getLogger(__name__)
@@ -52,14 +50,8 @@ def run_mirror(folder: Path, *, tracking_uri: str, experiment: str | None, order
             logger.info("the tracking server or experiment changed; everything is looked for there")
             memory.doubt_everything()
         memory.put("target", target)
-        reconciler = Reconciler(live=live, memory=memory, sink=sink, study_id=memory.study_id(_ledger_name(folder)))
+        reconciler = Reconciler(live=live, memory=memory, sink=sink, study_id=study_id(folder))
         return _Loop(folder, live, memory, reconciler, orders).run()
-
-
-def _ledger_name(folder: Path) -> str | None:
-    path = ledger_path(folder)
-    with contextlib.closing(connect_to_read(path)) as connection:
-        return read_identity(connection, path).get("ledger")
 
 
 class _Loop:

@@ -5,13 +5,13 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException, RestException
 
+from paretune.platform.mirror.address import sqlite_path, without_login
 from paretune.platform.mirror.content import KEY_TAG, STUDY_ID_TAG, Point, RunContent
 from paretune.platform.mirror.errors import Gone, Refused, Unavailable
 from paretune.platform.mirror.names import entity_name
@@ -25,7 +25,6 @@ UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
 FOREIGN = re.compile(r"failed with error code (\d+)|too many (\d+) error responses|not in a valid JSON format")
 CAUSE = re.compile(r"Caused by (\w+)")
-SQLITE = "sqlite:///"
 
 
 class Sink:
@@ -37,7 +36,7 @@ class Sink:
     """
 
     def __init__(self, tracking_uri: str, experiment: str) -> None:
-        self.uri = _without_login(tracking_uri)
+        self.uri = without_login(tracking_uri)
         self.experiment = experiment
         self._client: MlflowClient | None = None
         self._experiment_id: str | None = None
@@ -165,23 +164,6 @@ def _metrics(points: Sequence[Point], start_ms: int) -> list[Metric]:
 def _short(error: Exception) -> str:
     lines = plain(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:SHOWN_CHARACTERS] if lines else ''}"
-
-
-def _without_login(uri: str) -> str:
-    """The URI without user and password; those of an HTTP server go where MLflow's client looks for them."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
-        return uri
-    if parts.username:
-        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-    if parts.password:
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite tracking URI, None for other URIs."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
 def _artifacts(uri: str, experiment: str) -> str | None:

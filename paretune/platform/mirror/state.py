@@ -1,13 +1,14 @@
 """What the mirror remembers between its lives: which candidate is which run, in `mirror.db` beside the ledger."""
 
 import contextlib
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.platform.ledger import read_events
+from paretune.platform.ledger_format import read_identity
+from paretune.platform.ledger_sqlite import connect_to_read, ledger_path, sqlite_errors
 
 MIRROR_FILE = "mirror.db"
 TABLES = """
@@ -91,15 +92,9 @@ class Memory:
         """Another server, or one that lost its data: every run must be looked for before it is made again."""
         with self._transaction():
             self._connection.execute("UPDATE runs SET state = 'sending', run_id = NULL")
-            self._connection.execute("DELETE FROM meta WHERE key NOT IN ('study_id', 'target')")
+            self._connection.execute("DELETE FROM meta WHERE key <> 'target'")
         for row in self.rows.values():
             row.state, row.run_id = "sending", None
-
-    def study_id(self, ledger_name: str | None) -> str:
-        """What tells this study apart from others of the same name on the server."""
-        if self.get("study_id") is None:
-            self.put("study_id", ledger_name or secrets.token_hex(16))
-        return self.get("study_id") or ""
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -114,6 +109,18 @@ class Memory:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def study_id(folder: Path) -> str:
+    """The random name of a study's ledger: what tells it apart from other studies of the same name on a server.
+
+    Raises:
+        BadInput: there is no study.
+        StorageError: the ledger cannot be read.
+    """
+    path = ledger_path(folder)
+    with sqlite_errors(path), contextlib.closing(connect_to_read(path)) as connection:
+        return read_identity(connection, path)["ledger"]
 
 
 def mirror_state(folder: Path) -> MirrorState:

@@ -139,7 +139,7 @@ def provenance_part(history: History, folder: Path) -> str:
     items: list[tuple[Cell, Cell]] = [(key.replace("_", " "), value) for key, value in sorted(header.provenance.items())]
     items += [(f"changed on the command line: {path}", str(value)) for path, value in header.overrides.items()]
     items += [("protocol digest", header.protocol), ("ledger", f"{folder.name}/ledger.db, {history.last_seq:,} events")]
-    commands = f"paretune resume {name}\nparetune export {name} --candidate ID\nparetune report {name}"
+    commands = f"paretune resume {name}\nparetune export {name} --candidate NUMBER\nparetune report {name}"
     commands += f"\nparetune run {name}/spec.yaml   # the same study again; give it another name first"
     spec = f"<h3>Spec</h3><pre>{escaped(header.spec_text)}</pre>" if header.spec_text else note("The study was started from Python.")
     return f"{definitions(items)}<h3>Go on, export, repeat</h3><pre>{escaped(commands)}</pre>{spec}"
