@@ -19,6 +19,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; silences its warning
     "RAY_ROTATION_MAX_BYTES": str(10 * MIB),  # a candidate that prints a gigabyte does not fill the disk
     "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_task_events_report_interval_ms": "0",  # task records for the dashboard, which a local Ray does not start
     "RAY_DEDUP_LOGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new reporter prints a banner even when told to be quiet
 }

@@ -136,7 +136,7 @@ class Record:
     """None while it is pending."""
     attempts: int = 0
     """How often it was handed to a worker."""
-    lost_to: list[Outcome] = field(default_factory=list)
+    lost_to: tuple[Outcome, ...] = ()
     """How each attempt without a result ended."""
     screened: bool = False
     """Whether the free costs settled it, so that it was never evaluated."""
@@ -224,7 +224,7 @@ class History:
             case "started":
                 self.records[body["id"]].attempts = body["attempt"]
             case "lost":
-                self.records[body["id"]].lost_to.append(Outcome(body["outcome"]))
+                self.records[body["id"]].lost_to += (Outcome(body["outcome"]),)
             case "finished":
                 record = self.records[body["id"]]
                 evaluation = Evaluation.from_json(body["evaluation"])

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
+from ray.util.debug import reset_log_once
 
 from paretune.core.errors import ClusterLost
 from paretune.platform.actors import JobTrainable
@@ -71,6 +72,7 @@ def run_phase(
             return searcher.done.reason
         del searcher
         gc.collect()  # Tune's trials refer to each other
+        reset_log_once()  # Ray keeps a kilobyte of text for each trial it ever encoded
 
 
 def _tuner(trainable: Any, searcher: PhaseSearcher, slots: int, scratch: str, watch: "_Watch") -> tune.Tuner:
