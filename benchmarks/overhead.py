@@ -18,16 +18,16 @@ from typing import Any
 import psutil
 from goals import Goal, report_goals
 
-from paretune.platform.cluster import prepare_environment, ray_cluster
+from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 
 prepare_environment()
 
 from ray import tune  # noqa: E402 - after the environment is prepared
 from ray.tune import Callback  # noqa: E402
 
-from paretune.platform.runner import TRIALS_PER_RUN, Resources, run_phase  # noqa: E402
-from paretune.platform.stop import StopRequest  # noqa: E402
-from paretune.platform.worker import WorkerLimits  # noqa: E402
+from paretune.platform.execution.runner import TRIALS_PER_RUN, Resources, run_phase  # noqa: E402
+from paretune.platform.execution.stop import StopRequest  # noqa: E402
+from paretune.platform.execution.worker import WorkerLimits  # noqa: E402
 from paretune.searchers.nsga2 import NSGA2  # noqa: E402
 from paretune.spaces.digits_conv import DigitsConv  # noqa: E402
 from paretune.testing.studies import open_formula_study  # noqa: E402

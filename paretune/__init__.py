@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paretune.core.genotype import Decision
     from paretune.core.objectives import Constraint, Objective, Problem
-    from paretune.platform.adapter import TuneSearcher
-    from paretune.platform.api import resume, run
-    from paretune.platform.study import StudyResult
+    from paretune.platform.execution.adapter import TuneSearcher
+    from paretune.platform.study.api import resume, run
+    from paretune.platform.study.study import StudyResult
     from paretune.searchers.nsga2 import NSGA2
     from paretune.searchers.random_search import RandomSearch
     from paretune.searchers.regularized_evolution import RegularizedEvolution
@@ -37,10 +37,10 @@ _HOMES = {
     "Problem": "paretune.core.objectives",
     "RandomSearch": "paretune.searchers.random_search",
     "RegularizedEvolution": "paretune.searchers.regularized_evolution",
-    "StudyResult": "paretune.platform.study",
-    "TuneSearcher": "paretune.platform.adapter",
-    "resume": "paretune.platform.api",
-    "run": "paretune.platform.api",
+    "StudyResult": "paretune.platform.study.study",
+    "TuneSearcher": "paretune.platform.execution.adapter",
+    "resume": "paretune.platform.study.api",
+    "run": "paretune.platform.study.api",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m paretune` and the `paretune` command."""
 
-from paretune.platform.cli import main
+from paretune.platform.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ from paretune.core.protocols import SearchSpace
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
-from paretune.platform.jobs import Evaluation, Job
+from paretune.platform.record.jobs import Evaluation, Job
 
 
 class FormulaEvaluator:
@@ -39,7 +39,7 @@ class FormulaEvaluator:
         """What every evaluation contains."""
         return tuple(self._produced.values())
 
-    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:  # noqa: ARG002
         """Sleep, then look the result up."""
         self._testify("start", job)
         for _ in range(10 if self._work_s > 0 else 0):

@@ -12,12 +12,12 @@ from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import Searcher, SearchSpace
 from paretune.hardware.free import FreeCosts
-from paretune.platform.history import Header, History
-from paretune.platform.jobs import JobFactory
-from paretune.platform.ledger import Ledger, read_events
-from paretune.platform.phase import PhaseContext
-from paretune.platform.search_phase import Budget, SearchPhase
-from paretune.platform.worker import recall
+from paretune.platform.execution.phase import PhaseContext
+from paretune.platform.execution.search_phase import Budget, SearchPhase
+from paretune.platform.execution.worker import recall
+from paretune.platform.record.history import Header, History
+from paretune.platform.record.jobs import JobFactory
+from paretune.platform.record.ledger import Ledger, read_events
 from paretune.testing.evaluators import FormulaEvaluator
 
 MAX_PARAMETERS = 60_000.0

@@ -24,7 +24,7 @@ Factory = Callable[[], Task]
 Build = Callable[[], "nn.Module"]
 
 
-class _Stopped(Exception):  # noqa: N818 -- a signal, not an error
+class _Stopped(Exception):
     """Ends a training in the middle, as a kill does."""
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from small_search import Record, Store, table
 
 from paretune.core.errors import ParetuneError, StorageError
-from paretune.platform.ledger import Ledger
-from paretune.platform.results import result_path
+from paretune.platform.record.ledger import Ledger
+from paretune.platform.record.results import result_path
 
 
 class PlainWrite(Store):

@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from study_driver import study_values
 
 from paretune.core.rng import derive_seed
-from paretune.platform.history import History
-from paretune.platform.jobs import Job
-from paretune.platform.phase import Done
-from paretune.platform.plan import build_plan
+from paretune.platform.execution.phase import Done
+from paretune.platform.execution.worker import Worker, WorkerLimits
+from paretune.platform.record.history import History
+from paretune.platform.record.jobs import Job
 from paretune.platform.spec.load import spec_from_mapping
-from paretune.platform.study import read_history
-from paretune.platform.worker import Worker, WorkerLimits
+from paretune.platform.study.plan import build_plan
+from paretune.platform.study.study import read_history
 from paretune.searchers.nsga2 import NSGA2
 from paretune.testing.evaluators import FormulaEvaluator
 from paretune.testing.studies import front_json, open_formula_study
@@ -75,7 +75,16 @@ def ray_head() -> Iterator[str]:
     """A Ray head of its own for the time of a `with` block; its address. Only the processes started here are ended."""
     scratch = tempfile.mkdtemp(prefix="pt-ray-")  # short: Ray's socket paths are limited to 107 bytes
     with socket_port() as port:
-        command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+        command = [
+            "ray",
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--port={port}",
+            "--num-cpus=2",
+            "--include-dashboard=false",
+        ]
         command += [f"--temp-dir={scratch}", "--object-store-memory=100000000", "--disable-usage-stats"]
     executable = str(Path(sys.executable).with_name("ray"))
     head = subprocess.Popen([executable, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -98,7 +107,7 @@ def socket_port() -> Iterator[int]:
 
 def wait_until_up(address: str) -> None:
     """Until a driver can connect to a Ray head that was just started."""
-    code = f"from paretune.platform.cluster import ray_cluster\nwith ray_cluster(address={address!r}, num_cpus=1): pass"
+    code = f"from paretune.platform.execution.cluster import ray_cluster\nwith ray_cluster(address={address!r}, num_cpus=1): pass"
     for _ in range(20):
         if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0:
             return

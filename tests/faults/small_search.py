@@ -20,9 +20,9 @@ from pathlib import Path
 
 from paretune.core.canonical import canonical_json, fingerprint
 from paretune.core.errors import ParetuneError, StorageError
-from paretune.platform import ledger as ledger_module
-from paretune.platform.ledger import Event, Ledger, read_events, repair
-from paretune.platform.results import read_result, write_result
+from paretune.platform.record import ledger as ledger_module
+from paretune.platform.record.ledger import Event, Ledger, read_events, repair
+from paretune.platform.record.results import read_result, write_result
 
 NUM_CANDIDATES = 12
 GENERATION = 2

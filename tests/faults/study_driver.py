@@ -1,16 +1,16 @@
 """The program that the kill harness kills: runs a small study through the public interface, or goes on with it.
 
-    python study_driver.py STORAGE NAME --trials 60 --work-s 0.06 --witness FOLDER [--address HOST:PORT] [--forgetful]
+python study_driver.py STORAGE NAME --trials 60 --work-s 0.06 --witness FOLDER [--address HOST:PORT] [--forgetful]
 """
 
 import argparse
 from pathlib import Path
 
-from paretune.platform import api
-from paretune.platform.jobs import Job
-from paretune.platform.plan import build_plan
-from paretune.platform.results import result_path
+from paretune.platform.record.jobs import Job
+from paretune.platform.record.results import result_path
 from paretune.platform.spec.load import spec_from_mapping
+from paretune.platform.study import api
+from paretune.platform.study.plan import build_plan
 from paretune.testing.evaluators import FormulaEvaluator
 
 

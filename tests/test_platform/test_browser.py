@@ -15,11 +15,11 @@ from urllib.parse import unquote
 import pytest
 
 from paretune.core.trial import Outcome
-from paretune.platform.history import History
-from paretune.platform.ledger import read_events
 from paretune.platform.mirror import sync
+from paretune.platform.mirror.ui import study_url, ui_server
+from paretune.platform.record.history import History
+from paretune.platform.record.ledger import read_events
 from paretune.platform.report import write_report
-from paretune.platform.ui import study_url, ui_server
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 pytestmark = [

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput, LedgerDamaged, StorageError
-from paretune.platform.ledger import Ledger, read_events
-from paretune.platform.ledger_format import chained
+from paretune.platform.record.format import chained
+from paretune.platform.record.ledger import Ledger, read_events
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
@@ -84,7 +84,7 @@ def test_a_body_that_is_no_json_is_refused_and_nothing_of_its_transaction_is_wri
 def test_another_process_reads_while_one_writes_and_goes_on_where_it_was(tmp_path: Path) -> None:
     with Ledger.create(tmp_path / "s", {}) as ledger:
         ledger.append([("asked", {"index": 0})])
-        program = "import sys; from pathlib import Path; from paretune.platform.ledger import read_events\n"
+        program = "import sys; from pathlib import Path; from paretune.platform.record.ledger import read_events\n"
         program += "for line in sys.stdin: print([e.seq for e in read_events(Path(sys.argv[1]), after=int(line))], flush=True)"
         reader = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path / "s")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -234,7 +234,7 @@ def test_a_forked_child_cannot_append(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from paretune.core.errors import StudyLocked
-from paretune.platform.ledger import Ledger
+from paretune.platform.record.ledger import Ledger
 with Ledger.create(Path(sys.argv[1]), {}) as ledger:
     child = os.fork()
     if child == 0:
@@ -260,6 +260,6 @@ def test_a_closed_ledger_refuses_to_write(tmp_path: Path) -> None:
 
 
 def test_importing_the_ledger_imports_nothing_heavy() -> None:
-    program = "import sys, paretune.platform.ledger, paretune.platform.results\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, paretune.platform.record.ledger, paretune.platform.record.results\nprint(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "torch", "ray", "mlflow", "pydantic", "sklearn", "rich", "click", "ruamel"} & set(loaded)

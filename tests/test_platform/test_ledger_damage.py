@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import BadInput, LedgerDamaged, StorageError
-from paretune.platform.ledger import Event, Ledger, read_events, repair
+from paretune.platform.record.ledger import Event, Ledger, read_events, repair
 
 SEED = 20_260_000
 FLIPS = 1000

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import BadInput, ParetuneError, StorageError
-from paretune.platform.ledger import Ledger, read_events, repair
+from paretune.platform.record.ledger import Ledger, read_events, repair
 
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from paretune.platform.ledger import Ledger, read_events
+from paretune.platform.record.ledger import Ledger, read_events
 folder = Path(sys.argv[1])
 import importlib.metadata  # what is imported later must be readable by the other user
 if os.getuid() == 0:

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import StudyLocked
-from paretune.platform.ledger import Ledger, read_events
-from paretune.platform.lock import StudyLock, read_owner, this_process
+from paretune.platform.record.ledger import Ledger, read_events
+from paretune.platform.record.lock import StudyLock, read_owner, this_process
 
 RACES = 50
 DRIVER = """
 import sys
 from pathlib import Path
 from paretune.core.errors import ParetuneError
-from paretune.platform.ledger import Ledger
+from paretune.platform.record.ledger import Ledger
 folder = Path(sys.argv[1])
 {setup}
 try:
@@ -38,7 +38,7 @@ RACER = """
 import sys, time
 from pathlib import Path
 from paretune.core.errors import BadInput, StudyLocked
-from paretune.platform.ledger import Ledger
+from paretune.platform.record.ledger import Ledger
 {setup}
 for line in sys.stdin:
     folder, start_s, how = line.split()
@@ -120,7 +120,7 @@ def test_p5_of_drivers_that_start_one_study_at_once_exactly_one_wins(tmp_path: P
 
 def test_the_race_finds_a_lock_that_does_not_lock(tmp_path: Path) -> None:
     Ledger.create(tmp_path / "study", {}).close()
-    setup = "import paretune.platform.lock as lock; lock._try_lock = lambda descriptor, path: True"
+    setup = "import paretune.platform.record.lock as lock; lock._try_lock = lambda descriptor, path: True"
     assert any(answers.count("won") > 1 for answers in race(tmp_path, "open", 20, setup=setup))
 
 
@@ -177,8 +177,8 @@ def test_p5_a_driver_stopped_inside_a_transaction_is_not_taken_over_but_named(tm
         driver.hear()
         driver.say("go")
         assert driver.hear() == "inside"
-        text = "import sys; from pathlib import Path; import paretune.platform.ledger_sqlite as s; s.BUSY_S = 0.2\n"
-        text += "from paretune.platform.ledger import Ledger\ntry: Ledger.open(Path(sys.argv[1]), takeover=True)\n"
+        text = "import sys; from pathlib import Path; import paretune.platform.record.sqlite_file as s; s.BUSY_S = 0.2\n"
+        text += "from paretune.platform.record.ledger import Ledger\ntry: Ledger.open(Path(sys.argv[1]), takeover=True)\n"
         text += "except Exception as error: print(type(error).__name__, error)"
         second = subprocess.run([sys.executable, "-c", text, str(folder)], capture_output=True, text=True, timeout=60, check=True)
         assert re.match(rf"StudyLocked pid {driver.process.pid} on host .* end it: kill -9 {driver.process.pid}", second.stdout)
@@ -206,7 +206,7 @@ def test_p5_kill_9_frees_the_study_although_a_forked_child_lives_on(tmp_path: Pa
 def test_a_child_that_does_hold_the_lock_is_told_apart_from_a_living_driver(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     Ledger.create(folder, {}).close()
-    fork = "import os, time\nfrom paretune.platform.lock import _held\nat_open = Ledger.open(folder)\n_held.clear()\nchild = os.fork()\n"
+    fork = "import os, time\nfrom paretune.platform.record.lock import _held\nat_open = Ledger.open(folder)\n_held.clear()\nchild = os.fork()\n"
     fork += "if child == 0:\n    time.sleep(300)\n    os._exit(0)\nprint(child, flush=True)\ntime.sleep(300)"
     driver = Program(DRIVER, folder, setup=fork)
     child = int(driver.hear())

@@ -21,13 +21,13 @@ import psutil
 import pytest
 
 from paretune.core.trial import Outcome
-from paretune.platform.history import History
-from paretune.platform.jobs import Evaluation
-from paretune.platform.ledger import read_events
 from paretune.platform.mirror import mirror_state, start_mirror, sync
 from paretune.platform.mirror.lock import ProcessLock
 from paretune.platform.mirror.names import entity_name, metric_name
 from paretune.platform.mirror.state import MIRROR_FILE
+from paretune.platform.record.history import History
+from paretune.platform.record.jobs import Evaluation
+from paretune.platform.record.ledger import read_events
 from paretune.platform.report import write_report
 
 pytestmark = [

@@ -10,12 +10,12 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.core.pareto import hypervolume
-from paretune.platform.history import History
-from paretune.platform.ledger import read_events
-from paretune.platform.redaction import plain, redacted
+from paretune.platform.record.history import History
+from paretune.platform.record.ledger import read_events
+from paretune.platform.record.redaction import plain, redacted
+from paretune.platform.record.summary import summary_json
 from paretune.platform.report import write_report
 from paretune.platform.report.units import duration, label, scale
-from paretune.platform.summary import summary_json
 
 
 def history_of(folder: Path) -> History:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput, StorageError
-from paretune.platform.results import list_results, read_result, result_bytes, result_path, write_result
+from paretune.platform.record.results import list_results, read_result, result_bytes, result_path, write_result
 
 A, B = (hashlib.sha256(name).hexdigest() for name in (b"a", b"b"))
 BODY = {"outcome": "ok", "metrics": {"accuracy": 0.1 + 0.2, "latency_s": 1e-300}}

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretune.core.errors import SpecError
-from paretune.platform.plan import build_plan
 from paretune.platform.spec import load_text, template
+from paretune.platform.study.plan import build_plan
 
 BASE = template()
 LINES = BASE.splitlines()

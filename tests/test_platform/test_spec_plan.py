@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from paretune.core.errors import SpecError
-from paretune.platform.plan import build_plan
 from paretune.platform.spec import LoadedSpec, load_text, template
+from paretune.platform.study.plan import build_plan
 
 BASE = template()
 

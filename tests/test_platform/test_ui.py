@@ -15,14 +15,14 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.platform.mirror import sync
-from paretune.platform.ui import serve_ui, ui_server
+from paretune.platform.mirror.ui import serve_ui, ui_server
 
 pytestmark = pytest.mark.timeout(240)
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from paretune.platform.ui import serve_ui
+from paretune.platform.mirror.ui import serve_ui
 serve_ui(sys.argv[1], Path(sys.argv[2]))
 print("ended", flush=True)
 """
@@ -71,7 +71,7 @@ def test_a_store_that_is_not_there_and_a_taken_port_are_said(tmp_path: Path) -> 
 
 def test_a_server_that_is_away_is_said_at_once(sample_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from paretune.core.errors import TemporaryError
-    from paretune.platform.ui import SETTINGS
+    from paretune.platform.mirror.ui import SETTINGS
 
     for name in SETTINGS:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paretune.core.errors import ParetuneError
 from paretune.platform.mirror.orders import Orders
-from paretune.platform.redaction import plain
+from paretune.platform.record.redaction import plain
 
 NICENESS = 10
 SETTINGS = {

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.core.trial import Outcome
-from paretune.platform.history import Header, History, Record
-from paretune.platform.jobs import Purpose
 from paretune.platform.mirror.names import PARAM_CHARACTERS, entity_name, metric_name, metric_value, tag_text
-from paretune.platform.redaction import redacted
-from paretune.platform.summary import Progress, status
+from paretune.platform.record.history import Header, History, Record
+from paretune.platform.record.jobs import Purpose
+from paretune.platform.record.redaction import redacted
+from paretune.platform.record.summary import Progress, status
 
 STUDY_TAG, STUDY_ID_TAG, KEY_TAG, FRONT_TAG = "paretune.study", "paretune.study_id", "paretune.key", "paretune.front"
 FAILED = frozenset(Outcome) - {Outcome.OK, Outcome.INFEASIBLE}

@@ -1,13 +1,13 @@
 """What can go wrong with MLflow, as the mirror tells it apart."""
 
 
-class Unavailable(Exception):  # noqa: N818
+class Unavailable(Exception):
     """MLflow cannot be reached or fails; trying again later may work. The message is for people and holds no secret."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """MLflow will not take this request, however often it is tried."""
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """MLflow does not know a run that it once made."""

@@ -6,8 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 from paretune.core.errors import TemporaryError
-from paretune.platform.history import Header
-from paretune.platform.ledger import read_events
 from paretune.platform.mirror.errors import Gone, Refused, Unavailable
 from paretune.platform.mirror.live import LiveStudy
 from paretune.platform.mirror.lock import ProcessLock
@@ -15,7 +13,9 @@ from paretune.platform.mirror.orders import Orders
 from paretune.platform.mirror.reconcile import Reconciler
 from paretune.platform.mirror.sink import Sink
 from paretune.platform.mirror.state import Memory, study_id
-from paretune.platform.summary import status
+from paretune.platform.record.history import Header
+from paretune.platform.record.ledger import read_events
+from paretune.platform.record.summary import status
 
 logger = logging.getLogger(__name__)
 

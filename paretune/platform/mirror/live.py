@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from paretune.platform.history import Header, History, Record
-from paretune.platform.jobs import Purpose
-from paretune.platform.ledger import Event
-from paretune.platform.summary import Progress
+from paretune.platform.record.history import Header, History, Record
+from paretune.platform.record.jobs import Purpose
+from paretune.platform.record.ledger import Event
+from paretune.platform.record.summary import Progress
 
 
 class LiveStudy:

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from paretune.core.metrics import unit_of
-from paretune.platform.redaction import plain
+from paretune.platform.record.redaction import plain
 
 _REFUSED = re.compile(r"[^0-9A-Za-z_.\- ]")
 NAME_CHARACTERS = 200

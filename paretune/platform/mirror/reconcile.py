@@ -9,8 +9,6 @@ from pathlib import Path
 
 from paretune.core.errors import StorageError
 from paretune.core.files import read_regular
-from paretune.platform.history import Record
-from paretune.platform.jobs import Purpose
 from paretune.platform.mirror.content import (
     FRONT_TAG,
     RunContent,
@@ -24,7 +22,9 @@ from paretune.platform.mirror.errors import Gone, Refused
 from paretune.platform.mirror.live import LiveStudy
 from paretune.platform.mirror.sink import Sink
 from paretune.platform.mirror.state import Memory, RunRow
-from paretune.platform.redaction import redacted
+from paretune.platform.record.history import Record
+from paretune.platform.record.jobs import Purpose
+from paretune.platform.record.redaction import redacted
 
 logger = logging.getLogger(__name__)
 

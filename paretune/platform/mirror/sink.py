@@ -15,7 +15,7 @@ from paretune.platform.mirror.address import sqlite_path, without_login
 from paretune.platform.mirror.content import KEY_TAG, STUDY_ID_TAG, Point, RunContent
 from paretune.platform.mirror.errors import Gone, Refused, Unavailable
 from paretune.platform.mirror.names import entity_name
-from paretune.platform.redaction import plain
+from paretune.platform.record.redaction import plain
 
 PARENT_TAG = "mlflow.parentRunId"
 PAGE_RUNS = 1000

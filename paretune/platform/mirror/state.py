@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.platform.ledger import read_events
-from paretune.platform.ledger_format import read_identity
-from paretune.platform.ledger_sqlite import connect_to_read, ledger_path, sqlite_errors
+from paretune.platform.record.format import read_identity
+from paretune.platform.record.ledger import read_events
+from paretune.platform.record.sqlite_file import connect_to_read, ledger_path, sqlite_errors
 
 MIRROR_FILE = "mirror.db"
 TABLES = """

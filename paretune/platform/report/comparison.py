@@ -1,7 +1,7 @@
 """Which studies may be drawn into one figure."""
 
 from paretune.core.errors import BadInput
-from paretune.platform.history import History
+from paretune.platform.record.history import History
 from paretune.platform.report.facts import limit_text
 
 

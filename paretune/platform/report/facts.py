@@ -9,10 +9,10 @@ from typing import Any
 from paretune.core.metrics import Direction, readable, symbol, unit_of
 from paretune.core.objectives import Constraint, Problem
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.summary import best_feasible, status
 from paretune.platform.report.markup import Cell, Markup, definitions, escaped, note, table
 from paretune.platform.report.units import duration, label
-from paretune.platform.summary import best_feasible, status
 
 MESSAGE_CHARACTERS = 600
 MESSAGES_SHOWN = 50

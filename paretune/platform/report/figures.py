@@ -7,12 +7,12 @@ from typing import Any
 
 from paretune.core.metrics import Direction
 from paretune.core.objectives import Objective
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.summary import Progress, progress
 from paretune.platform.report.front_figure import Figure, best_so_far_figure, front_figure
 from paretune.platform.report.markup import escaped
 from paretune.platform.report.points import Points
 from paretune.platform.report.units import label, scale
-from paretune.platform.summary import Progress, progress
 
 SERIES = ("@front", "@series2", "@series3", "@series4", "@series5")
 """Colours of the studies that are compared, this one first."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from paretune.core.metrics import Direction, readable
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.pareto import ParetoArchive
-from paretune.platform.history import History
+from paretune.platform.record.history import History
 from paretune.platform.report.markup import escaped
 from paretune.platform.report.points import Point, Points
 from paretune.platform.report.units import label

@@ -6,12 +6,12 @@ from typing import Any
 from paretune.core.genotype import Choice
 from paretune.core.metrics import Direction
 from paretune.core.objectives import Objective
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.summary import Spread, final_spreads
 from paretune.platform.report.markup import Cell, Markup, escaped, note, table
 from paretune.platform.report.measurements import quartile_range
 from paretune.platform.report.points import architecture
 from paretune.platform.report.units import Scale, label, scale
-from paretune.platform.summary import Spread, final_spreads
 
 TEST_PREFIX = "test."
 ROWS_SHOWN = 200

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from paretune.platform.redaction import plain
+from paretune.platform.record.redaction import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from paretune.core.genotype import canonical_json
 from paretune.core.metrics import unit_of
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
 from paretune.platform.report.markup import definitions, escaped, note, table
 from paretune.platform.report.units import label
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.files import write_durably
-from paretune.platform.history import History, Record
-from paretune.platform.ledger import read_events
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.ledger import read_events
+from paretune.platform.record.summary import summary_json
 from paretune.platform.report.comparison import check_comparable
 from paretune.platform.report.facts import failures_part, head, provenance_part, reference_text, volume_unit
 from paretune.platform.report.figures import curve_figures, front_figures, hypervolume_figures, parallel_figure
@@ -17,7 +18,6 @@ from paretune.platform.report.front_table import front_table
 from paretune.platform.report.markup import escaped, note, section
 from paretune.platform.report.measurements import measurements_part
 from paretune.platform.report.points import Points, collect, hover_text
-from paretune.platform.summary import summary_json
 
 REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"

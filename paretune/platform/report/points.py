@@ -9,7 +9,7 @@ import numpy as np
 from paretune.core.genotype import Choice
 from paretune.core.metrics import readable
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
 from paretune.platform.report.markup import escaped
 from paretune.platform.report.units import Scale, label, scale
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.core.metrics import READABLE, SI_UNITS, readable, symbol, unit_of
-from paretune.platform.summary import Spread
+from paretune.platform.record.summary import Spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

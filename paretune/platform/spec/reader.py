@@ -67,7 +67,7 @@ class _Anchored:
     height: int
 
 
-class _TooBig(Exception):  # noqa: N818 - a signal inside this module
+class _TooBig(Exception):
     pass
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from paretune.platform.history import Record
-from paretune.platform.jobs import Job, JobFactory, Purpose
-from paretune.platform.phase import Done, Phase, PhaseContext, Wait
+from paretune.platform.execution.phase import Done, Phase, PhaseContext, Wait
+from paretune.platform.record.history import Record
+from paretune.platform.record.jobs import Job, JobFactory, Purpose
 
 
 class FinalPhase(Phase):

@@ -20,9 +20,9 @@ from paretune.core.genotype import Choice, named
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome, Trial
-from paretune.platform.dialogue import Dialogue
-from paretune.platform.jobs import Evaluation, Job
-from paretune.platform.phase import Done, Phase, Wait
+from paretune.platform.execution.dialogue import Dialogue
+from paretune.platform.execution.phase import Done, Phase, Wait
+from paretune.platform.record.jobs import Evaluation, Job
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class LossWatch(Callback):
     def __init__(self, searcher: PhaseSearcher) -> None:
         self._searcher = searcher
 
-    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **_info: object) -> None:
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **_info: object) -> None:  # noqa: ARG002
         """Called by Tune after `on_trial_complete(error=True)`."""
         outcome, message = classify_loss(trial.get_error())
         self._searcher.trial_lost(trial.trial_id, outcome, message)
@@ -191,7 +191,7 @@ class LossWatch(Callback):
 def classify_loss(error: Any) -> tuple[Outcome, str]:
     """What a Ray error says about a lost attempt."""
     text = str(error)
-    if isinstance(error, OutOfMemoryError) or "memory" in text and "killed" in text:
+    if isinstance(error, OutOfMemoryError) or ("memory" in text and "killed" in text):
         return Outcome.OOM, "killed by Ray's memory monitor"
     if isinstance(error, RayActorError) and getattr(error, "preempted", False):
         return Outcome.PREEMPTED, "its node was preempted"

@@ -10,13 +10,13 @@ from rich.table import Table
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.platform.api import recorded_spec
-from paretune.platform.history import History
-from paretune.platform.plan import Plan
+from paretune.platform.record.history import History
+from paretune.platform.record.summary import final_spreads, status, summary_json
 from paretune.platform.spec.load import LoadedSpec
 from paretune.platform.spec.model import DEFAULT_TRACKING_URI
-from paretune.platform.study import StudyResult, read_history
-from paretune.platform.summary import final_spreads, status, summary_json
+from paretune.platform.study.api import recorded_spec
+from paretune.platform.study.plan import Plan
+from paretune.platform.study.study import StudyResult, read_history
 from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS

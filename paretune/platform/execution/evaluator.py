@@ -10,8 +10,8 @@ from paretune.core.metrics import Metric, checked_metrics
 from paretune.core.protocols import CostModel, Fidelity, Measurement, SearchSpace, Task
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
-from paretune.platform.jobs import Evaluation, Job, Purpose
-from paretune.platform.worker import discard_workspace
+from paretune.platform.execution.worker import discard_workspace
+from paretune.platform.record.jobs import Evaluation, Job, Purpose
 from paretune.tasks.export import export_network
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from paretune.core.metrics import readable
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
-from paretune.platform.summary import best_feasible
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.summary import best_feasible
 
 LINE_EVERY_S = 10.0
 RECENT = 20

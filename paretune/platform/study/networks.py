@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
 
 FILES = ("network.onnx", "network.safetensors", "network.json")
 

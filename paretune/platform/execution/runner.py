@@ -14,12 +14,12 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
 from paretune.core.errors import ClusterLost
-from paretune.platform.actors import JobTrainable
-from paretune.platform.adapter import LossWatch, PhaseSearcher
-from paretune.platform.jobs import Evaluator
-from paretune.platform.phase import Phase
-from paretune.platform.stop import StopRequest
-from paretune.platform.worker import WorkerLimits
+from paretune.platform.execution.actors import JobTrainable
+from paretune.platform.execution.adapter import LossWatch, PhaseSearcher
+from paretune.platform.execution.phase import Phase
+from paretune.platform.execution.stop import StopRequest
+from paretune.platform.execution.worker import WorkerLimits
+from paretune.platform.record.jobs import Evaluator
 
 TRIALS_PER_RUN = 500
 """Tune keeps every trial of a run in memory, some 20 kB each; a fresh run also brings fresh worker processes."""
@@ -53,7 +53,8 @@ def run_phase(
         ParetuneError: what the phase raises.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits), dict(resources.per_candidate)
+        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits),
+        dict(resources.per_candidate),
     )
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
         searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN)

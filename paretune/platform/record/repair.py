@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paretune.core.errors import BadInput, LedgerDamaged, StorageError
 from paretune.core.files import sync_folder
-from paretune.platform.ledger_format import (
+from paretune.platform.record.format import (
     SCHEMA,
     Row,
     check_first,
@@ -19,9 +19,9 @@ from paretune.platform.ledger_format import (
     verified_rows,
     write_ledger,
 )
-from paretune.platform.ledger_log import check_log
-from paretune.platform.ledger_sqlite import ADVICE, LEDGER_FILE, LOG_SUFFIX, REPAIRED_FILE, connect_to_read, ledger_path, sqlite_errors
-from paretune.platform.lock import StudyLock
+from paretune.platform.record.lock import StudyLock
+from paretune.platform.record.sqlite_file import ADVICE, LEDGER_FILE, LOG_SUFFIX, REPAIRED_FILE, connect_to_read, ledger_path, sqlite_errors
+from paretune.platform.record.write_ahead_log import check_log
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from paretune.core.objectives import Problem
 from paretune.core.pareto import ParetoArchive
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
+from paretune.platform.record.history import History, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

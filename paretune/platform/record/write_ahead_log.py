@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 from paretune.core.errors import StorageError
-from paretune.platform.ledger_sqlite import LOG_SUFFIX, damaged
+from paretune.platform.record.sqlite_file import LOG_SUFFIX, damaged
 
 HEADER = struct.Struct(">8I")
 """Magic, version, page size, number of the log, two salts, two checksums."""

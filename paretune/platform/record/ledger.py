@@ -17,7 +17,7 @@ from typing import Any
 from paretune import __version__
 from paretune.core.errors import BadInput, ParetuneError, StorageError, StudyLocked, StudyTakenOver
 from paretune.core.files import make_folder, sync_folder
-from paretune.platform.ledger_format import (
+from paretune.platform.record.format import (
     Event,
     Row,
     chained,
@@ -31,9 +31,9 @@ from paretune.platform.ledger_format import (
     verified_rows,
     write_ledger,
 )
-from paretune.platform.ledger_log import check_log
-from paretune.platform.ledger_repair import RepairReport, move_aside, repair
-from paretune.platform.ledger_sqlite import (
+from paretune.platform.record.lock import Owner, StudyLock
+from paretune.platform.record.repair import RepairReport, move_aside, repair
+from paretune.platform.record.sqlite_file import (
     LEDGER_FILE,
     LOG_SUFFIX,
     PAGE_BYTES,
@@ -44,7 +44,7 @@ from paretune.platform.ledger_sqlite import (
     ledger_path,
     sqlite_errors,
 )
-from paretune.platform.lock import Owner, StudyLock
+from paretune.platform.record.write_ahead_log import check_log
 
 __all__ = ["Event", "Ledger", "RepairReport", "read_events", "repair"]
 
@@ -215,6 +215,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         raise StorageError(f"cannot open {path}: its file system does not support SQLite's write-ahead log")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA cache_size=-256")  # KiB: the writer appends and never reads back
     connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 

@@ -30,7 +30,7 @@ class Guard:
     def __init__(self) -> None:
         self._mark = f"{os.getpid()}-{time.monotonic_ns()}"
         environment = {name: value for name, value in os.environ.items() if name != MARK}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             [sys.executable, "-I", str(Path(__file__).resolve()), str(os.getpid()), self._mark],
             stdin=subprocess.PIPE,
             env=environment,
@@ -82,14 +82,19 @@ def _kill(pids: list[int]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """As `core.files.write_durably`, which a process started with `python -I` cannot import."""
+    """As `core.files.write_durably`, which a process started with `python -I` cannot import; a result that is there already stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".paretune-", dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    Path(name).replace(path)
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)  # noqa: PTH108
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)

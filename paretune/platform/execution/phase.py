@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from paretune.core.errors import SearchFailed
 from paretune.core.trial import Outcome
-from paretune.platform.history import History, Record
-from paretune.platform.jobs import Evaluation, Job
+from paretune.platform.record.history import History, Record
+from paretune.platform.record.jobs import Evaluation, Job
 
 logger = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from paretune.platform.history import Header
-from paretune.platform.jobs import Evaluator
-from paretune.platform.plan import build_plan
-from paretune.platform.progress import Progress
+from paretune.platform.record.history import Header
+from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
-from paretune.platform.study import SpecSource, StudyResult, create_study, read_history, run_study
+from paretune.platform.study.plan import build_plan
+from paretune.platform.study.progress import Progress
+from paretune.platform.study.study import SpecSource, StudyResult, create_study, read_history, run_study
 
 
 def run(

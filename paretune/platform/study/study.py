@@ -1,4 +1,4 @@
-"""A study from its plan to its published networks: create, run, resume. The ledger is the truth; everything else can be made again from it."""
+"""A study from its plan to its published networks: create, run, resume. The ledger is the truth; the rest can be made again from it."""
 
 import contextlib
 import time
@@ -10,22 +10,22 @@ from typing import Any
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
 from paretune.core.genotype import Genotypes
-from paretune.platform.cluster import available_cpus, ray_cluster
-from paretune.platform.evaluator import StagedEvaluator
-from paretune.platform.final_phase import FinalPhase
-from paretune.platform.history import Header, History
-from paretune.platform.jobs import Evaluator, JobFactory
-from paretune.platform.ledger import Ledger, read_events
+from paretune.platform.execution.cluster import available_cpus, ray_cluster
+from paretune.platform.execution.evaluator import StagedEvaluator
+from paretune.platform.execution.final_phase import FinalPhase
+from paretune.platform.execution.phase import Phase, PhaseContext
+from paretune.platform.execution.search_phase import Budget, SearchPhase
+from paretune.platform.execution.stop import StopRequest, stop_on_signals
+from paretune.platform.execution.worker import WorkerLimits, recall
 from paretune.platform.mirror import MirrorState, start_mirror
-from paretune.platform.networks import publish_networks
-from paretune.platform.phase import Phase, PhaseContext
-from paretune.platform.plan import Plan
-from paretune.platform.progress import Progress
-from paretune.platform.provenance import provenance
+from paretune.platform.record.history import Header, History
+from paretune.platform.record.jobs import Evaluator, JobFactory
+from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
-from paretune.platform.search_phase import Budget, SearchPhase
-from paretune.platform.stop import StopRequest, stop_on_signals
-from paretune.platform.worker import WorkerLimits, recall
+from paretune.platform.study.networks import publish_networks
+from paretune.platform.study.plan import Plan
+from paretune.platform.study.progress import Progress
+from paretune.platform.study.provenance import provenance
 
 MIRROR_DRAIN_S = 20.0
 
@@ -225,8 +225,8 @@ class _Executor:
         progress: Progress,
         stop: StopRequest,
     ) -> None:
-        from paretune.platform.actors import ActorDevices, start_device
-        from paretune.platform.runner import Resources
+        from paretune.platform.execution.actors import ActorDevices, start_device
+        from paretune.platform.execution.runner import Resources
 
         self._folder, self._progress, self._stop = folder, progress, stop
         spec = plan.spec
@@ -239,7 +239,7 @@ class _Executor:
 
     def run(self, phase: Phase, *, title: str, total: int | None) -> str:
         """Run one phase to its end; why it ended."""
-        from paretune.platform.runner import run_phase
+        from paretune.platform.execution.runner import run_phase
 
         self._progress.begin(title, total=total, done=phase.num_ended, history=phase.history)
         return run_phase(

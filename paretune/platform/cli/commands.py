@@ -11,8 +11,8 @@ import click
 from paretune.core.errors import BadInput, ParetuneError, SpecError
 
 if TYPE_CHECKING:
-    from paretune.platform.progress import Progress
-    from paretune.platform.study import StudyResult
+    from paretune.platform.study.progress import Progress
+    from paretune.platform.study.study import StudyResult
 
 EXIT_CODES = """
 \b
@@ -59,7 +59,7 @@ def _fail(error: ParetuneError) -> NoReturn:
 @click.group(cls=ParetuneGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="paretune")
 def main() -> None:
-    """Find networks that are accurate and fit the hardware they run on.
+    r"""Find networks that are accurate and fit the hardware they run on.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 @quiet_option
 @json_option
 def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, quiet: bool, as_json: bool) -> None:
-    """Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks.
+    r"""Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks.
 
     \b
     Examples:
@@ -105,9 +105,9 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
       paretune run studies/digits.yaml --name quick --set budget.trials=8 --set final.seeds=1
       paretune run studies/digits.yaml --address auto       on the Ray cluster of this machine
     """
-    from paretune.platform.api import read_spec
-    from paretune.platform.plan import build_plan
-    from paretune.platform.study import SpecSource, create_study, run_study
+    from paretune.platform.study.api import read_spec
+    from paretune.platform.study.plan import build_plan
+    from paretune.platform.study.study import SpecSource, create_study, run_study
 
     values = _overrides(overrides)
     if name is not None:
@@ -146,15 +146,15 @@ def resume(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch.
+    r"""Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch.
 
     \b
     Examples:
       paretune resume digits
       paretune resume digits --set budget.trials=200        more candidates, also after the end
     """
-    from paretune.platform.api import resume as resume_study
-    from paretune.platform.ledger import repair as repair_ledger
+    from paretune.platform.record.ledger import repair as repair_ledger
+    from paretune.platform.study.api import resume as resume_study
 
     folder = _study_folder(name, storage)
     if repair:
@@ -173,7 +173,7 @@ def resume(
 @json_option
 def status(name: str | None, storage: Path, as_json: bool) -> None:
     """Show where a study is, or list all studies. Works while a study runs."""
-    from paretune.platform.show import show_studies, show_study
+    from paretune.platform.cli.show import show_studies, show_study
 
     if name is None:
         show_studies(storage, as_json=as_json)
@@ -201,8 +201,8 @@ def report(name: str, storage: Path, compare: tuple[str, ...]) -> None:
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
 def ui(name: str | None, storage: Path, uri: str | None, port: int | None, open_browser: bool) -> None:
     """Start the MLflow UI on this machine and open it on the study; Ctrl-C ends it."""
-    from paretune.platform.show import tracking_uri
-    from paretune.platform.ui import serve_ui
+    from paretune.platform.cli.show import tracking_uri
+    from paretune.platform.mirror.ui import serve_ui
 
     folder = _study_folder(name, storage) if name else None
     serve_ui(uri or tracking_uri(folder), folder, port=port, open_browser=open_browser)
@@ -213,8 +213,8 @@ def ui(name: str | None, storage: Path, uri: str | None, port: int | None, open_
 @storage_option
 def sync(name: str, storage: Path) -> None:
     """Bring MLflow level with a study's ledger, after the tracking server was away."""
+    from paretune.platform.cli.show import tracking_uri
     from paretune.platform.mirror import sync as sync_mirror
-    from paretune.platform.show import tracking_uri
 
     folder = _study_folder(name, storage)
     state = sync_mirror(folder, tracking_uri(folder), folder.name)
@@ -228,7 +228,7 @@ def sync(name: str, storage: Path) -> None:
 @json_option
 def list_plugins(what: str, as_json: bool) -> None:
     """List what a spec may name, with the options of each."""
-    from paretune.platform.show import show_plugins
+    from paretune.platform.cli.show import show_plugins
 
     show_plugins(what, as_json=as_json)
 
@@ -239,9 +239,9 @@ def list_plugins(what: str, as_json: bool) -> None:
 @json_option
 def validate(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a spec without running it: every mistake at once, as FILE:LINE:COL: field: message."""
-    from paretune.platform.api import read_spec
-    from paretune.platform.plan import build_plan
-    from paretune.platform.show import show_plan
+    from paretune.platform.cli.show import show_plan
+    from paretune.platform.study.api import read_spec
+    from paretune.platform.study.plan import build_plan
 
     try:
         loaded = read_spec(spec, _overrides(overrides))
@@ -271,7 +271,7 @@ def init() -> None:
 @json_option
 def export(name: str, candidate: int, storage: Path, target: Path | None, as_json: bool) -> None:
     """Write a candidate as ONNX, safetensors and JSON. One that was not retrained yet is trained now by the final protocol."""
-    from paretune.platform.export import export_candidate
+    from paretune.platform.study.export import export_candidate
 
     folder = _study_folder(name, storage)
     written = export_candidate(folder, candidate, target or Path(f"{folder.name}-candidate-{candidate}"))
@@ -300,7 +300,7 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, object]:
 
 
 def _progress(quiet: bool) -> "Progress":
-    from paretune.platform.progress import Progress
+    from paretune.platform.study.progress import Progress
 
     return Progress(quiet=quiet)
 
@@ -332,7 +332,7 @@ def _study_folder(name: str, storage: Path) -> Path:
 
 
 def _run_or_say_how_to_resume(folder: Path, action: Any) -> "StudyResult":
-    from paretune.platform.stop import Interrupted
+    from paretune.platform.execution.stop import Interrupted
 
     again = f"paretune resume {folder.name}" + ("" if folder.parent == Path("runs") else f" --storage {folder.parent}")
     try:
@@ -351,6 +351,6 @@ def _run_or_say_how_to_resume(folder: Path, action: Any) -> "StudyResult":
 
 
 def _show_result(result: "StudyResult", as_json: bool) -> None:
-    from paretune.platform.show import show_result
+    from paretune.platform.cli.show import show_result
 
     show_result(result, as_json=as_json)

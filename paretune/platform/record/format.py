@@ -23,7 +23,7 @@ from paretune import __version__
 from paretune.core.canonical import canonical_json
 from paretune.core.errors import BadInput
 from paretune.core.files import write_durably
-from paretune.platform.ledger_sqlite import PAGE_BYTES, connect_to_read, damaged, ledger_path, sqlite_errors
+from paretune.platform.record.sqlite_file import PAGE_BYTES, connect_to_read, damaged, ledger_path, sqlite_errors
 
 APPLICATION_ID = 0x70617265
 """`pare`, so that `file` and SQLite tools can tell a ledger."""

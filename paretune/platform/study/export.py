@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.protocols import Device, Measurement
 from paretune.core.trial import Outcome
-from paretune.platform.api import recorded_spec
-from paretune.platform.evaluator import StagedEvaluator
-from paretune.platform.history import History, Record
-from paretune.platform.networks import best_seed
-from paretune.platform.plan import build_plan
-from paretune.platform.study import job_factory, read_history
+from paretune.platform.execution.evaluator import StagedEvaluator
+from paretune.platform.record.history import History, Record
+from paretune.platform.study.api import recorded_spec
+from paretune.platform.study.networks import best_seed
+from paretune.platform.study.plan import build_plan
+from paretune.platform.study.study import job_factory, read_history
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,8 @@ from paretune.core.canonical import canonical_json
 from paretune.core.errors import DeviceError
 from paretune.core.protocols import Measurement
 from paretune.hardware import HARDWARE
-from paretune.platform.jobs import Evaluator, Job
-from paretune.platform.worker import Worker, WorkerLimits
+from paretune.platform.execution.worker import Worker, WorkerLimits
+from paretune.platform.record.jobs import Evaluator, Job
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,10 +15,10 @@ from pathlib import Path
 from paretune.core.errors import CheckpointDamaged, DeviceError, EvaluationError, StorageError
 from paretune.core.files import write_durably
 from paretune.core.trial import Outcome
-from paretune.platform.guard import Guard
-from paretune.platform.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job
-from paretune.platform.results import read_result, result_bytes, result_path, write_result
-from paretune.platform.slate import Slate
+from paretune.platform.execution.guard import Guard
+from paretune.platform.execution.slate import Slate
+from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job
+from paretune.platform.record.results import read_result, result_bytes, result_path, write_result
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 

@@ -22,7 +22,7 @@ from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.pareto import ParetoArchive
 from paretune.core.trial import Outcome, Trial
-from paretune.platform.jobs import Evaluation, Job, Purpose
+from paretune.platform.record.jobs import Evaluation, Job, Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

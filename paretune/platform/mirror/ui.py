@@ -24,7 +24,7 @@ from paretune.core.errors import BadInput, TemporaryError
 from paretune.platform.mirror.address import is_server, sqlite_path, without_login
 from paretune.platform.mirror.content import FRONT_TAG, KEY_TAG, STUDY_ID_TAG
 from paretune.platform.mirror.state import study_id
-from paretune.platform.redaction import plain
+from paretune.platform.record.redaction import plain
 from paretune.platform.spec.environment import resolve_env
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from paretune.core.genotype import Genotypes, as_genotypes, named
 from paretune.core.metrics import readable
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Trial
-from paretune.platform.dialogue import Dialogue
-from paretune.platform.history import Record, screened_evaluation
-from paretune.platform.jobs import Evaluation, Job, JobFactory
-from paretune.platform.phase import Done, Phase, PhaseContext, Wait
+from paretune.platform.execution.dialogue import Dialogue
+from paretune.platform.execution.phase import Done, Phase, PhaseContext, Wait
+from paretune.platform.record.history import Record, screened_evaluation
+from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 
 SCREENED_BEFORE_STOP = 10_000
 

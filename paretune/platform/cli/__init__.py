@@ -1,0 +1,1 @@
+"""The `paretune` command: what it takes and what it prints."""

@@ -1,0 +1,1 @@
+"""What happened: the ledger, durable results, and the one reading of them that everything shares."""
