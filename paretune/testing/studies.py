@@ -83,7 +83,7 @@ def open_formula_study(
         )
         ledger = Ledger.create(folder, header.as_json())
     history = History.fold(read_events(folder), details=False)
-    start_s = time.monotonic()
+    start_s = time.monotonic() - history.elapsed_s
     context = PhaseContext(
         history=history,
         journal=ledger,

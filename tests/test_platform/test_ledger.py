@@ -260,6 +260,7 @@ def test_a_closed_ledger_refuses_to_write(tmp_path: Path) -> None:
 
 
 def test_importing_the_ledger_imports_nothing_heavy() -> None:
-    program = "import sys, paretune.platform.record.ledger, paretune.platform.record.results\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    modules = "paretune.platform.record.ledger, paretune.platform.record.results"
+    program = f"import sys, {modules}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "torch", "ray", "mlflow", "pydantic", "sklearn", "rich", "click", "ruamel"} & set(loaded)

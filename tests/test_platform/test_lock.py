@@ -206,7 +206,8 @@ def test_p5_kill_9_frees_the_study_although_a_forked_child_lives_on(tmp_path: Pa
 def test_a_child_that_does_hold_the_lock_is_told_apart_from_a_living_driver(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     Ledger.create(folder, {}).close()
-    fork = "import os, time\nfrom paretune.platform.record.lock import _held\nat_open = Ledger.open(folder)\n_held.clear()\nchild = os.fork()\n"
+    fork = "import os, time\nfrom paretune.platform.record.lock import _held\n"
+    fork += "at_open = Ledger.open(folder)\n_held.clear()\nchild = os.fork()\n"
     fork += "if child == 0:\n    time.sleep(300)\n    os._exit(0)\nprint(child, flush=True)\ntime.sleep(300)"
     driver = Program(DRIVER, folder, setup=fork)
     child = int(driver.hear())

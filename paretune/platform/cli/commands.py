@@ -218,7 +218,7 @@ def sync(name: str, storage: Path) -> None:
 
     folder = _study_folder(name, storage)
     state = sync_mirror(folder, tracking_uri(folder), folder.name)
-    click.echo(state.message)
+    click.echo(mirror_line(state))
     if state.waiting:
         sys.exit(75)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
+from paretune.platform.mirror import MirrorState
 from paretune.platform.record.history import History
 from paretune.platform.record.summary import final_spreads, status, summary_json
 from paretune.platform.spec.load import LoadedSpec
@@ -107,7 +108,7 @@ def show_front(history: History) -> None:
 def show_result(result: StudyResult, *, as_json: bool) -> None:
     """What a study gave and what to do next."""
     history, folder = result.history, result.folder
-    mirror = None if result.mirror is None else result.mirror.message
+    mirror = None if result.mirror is None else mirror_line(result.mirror, folder)
     if as_json:
         networks = [str(path) for path in result.networks]
         print_json({**summary_json(history), "folder": str(folder), "report": str(result.report), "networks": networks, "mlflow": mirror})
@@ -122,6 +123,14 @@ def show_result(result: StudyResult, *, as_json: bool) -> None:
         console.print(f"  networks         {folder / 'networks'}  (ONNX, safetensors; best: {result.networks[0].name})")
     console.print(f"  compare runs     paretune ui {_again(folder)}")
     console.print(f"  search further   paretune resume {_again(folder)} --set budget.trials={2 * max(len(history.arrivals()), 1)}")
+
+
+def mirror_line(state: MirrorState, folder: Path | None = None) -> str:
+    """How far MLflow is, in one line."""
+    if not state.waiting:
+        return f"{state.mirrored:,} runs, level with the ledger"
+    later = f"; later: paretune sync {_again(folder)}" if folder else ""
+    return f"{state.mirrored:,} runs, {state.waiting:,} wait ({state.message or 'not done yet'}){later}"
 
 
 def _again(folder: Path) -> str:

@@ -58,7 +58,7 @@ class PhaseContext:
     recall: Callable[[str], Evaluation | None]
     """A durable result by job id, perhaps one that the ledger does not know yet; None where there is none."""
     clock: Callable[[], float]
-    """Seconds since this session started, monotonic."""
+    """Seconds spent on the study, over all sessions and this one so far; monotonic."""
     retries: int
     """How often a job is tried again after its worker crashed or its device failed."""
 
@@ -93,12 +93,6 @@ class Phase(ABC):
         self._num_ended_now = 0
         self.num_ended = num_ended
         """Jobs of this phase that have ended, over all sessions."""
-        self._elapsed_before_s = max((record.elapsed_s for record in self.history.records.values()), default=0.0)
-
-    @property
-    def elapsed_s(self) -> float:
-        """Time spent on the study over all sessions."""
-        return self._elapsed_before_s + self.context.clock()
 
     @property
     def num_running(self) -> int:
@@ -173,7 +167,7 @@ class Phase(ABC):
         return outcome is not Outcome.USER_ERROR and charged < self.context.retries
 
     def _end(self, job_id: str, evaluation: Evaluation) -> None:
-        self.context.defer(("finished", {"id": job_id, "evaluation": evaluation.as_json(), "elapsed_s": round(self.elapsed_s, 6)}))
+        self.context.defer(("finished", {"id": job_id, "evaluation": evaluation.as_json(), "elapsed_s": round(self.context.clock(), 6)}))
         self._learn(self._jobs.pop(job_id), evaluation)
         self._num_ended_now += 1
         self.num_ended += 1

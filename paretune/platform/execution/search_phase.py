@@ -74,7 +74,7 @@ class SearchPhase(Phase):
     def _new_job(self) -> Job | Wait | Done:
         if self._budget.trials is not None and self._num_asked >= self._budget.trials:
             return Done(f"budget of {self._budget.trials:,} candidates spent")
-        if self._budget.time_s is not None and self.elapsed_s >= self._budget.time_s:
+        if self._budget.time_s is not None and self.context.clock() >= self._budget.time_s:
             return Done(f"budget of {self._budget.time_s:,.0f} s spent")
         job = self._propose()
         if job is not None:

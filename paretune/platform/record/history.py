@@ -211,7 +211,7 @@ class History:
         self.last_seq = event.seq
         match event.kind:
             case "opened":
-                self.num_sessions += 1
+                self.num_sessions = max(self.num_sessions, event.epoch - 1)  # epoch 1 is the creation
             case "asked":
                 job = self._job(body["job"])
                 self.records[job.id] = Record(job=job, asked_seq=event.seq)
@@ -270,6 +270,11 @@ class History:
     def arrivals(self) -> list[Record]:
         """Finished records of the search in the order of arrival."""
         return sorted((record for record in self.search_records() if record.evaluation), key=lambda record: record.finished_seq)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time spent on the study up to its last result, over all sessions."""
+        return max((record.elapsed_s for record in self.records.values()), default=0.0)
 
     @property
     def num_screened(self) -> int:

@@ -98,7 +98,7 @@ def summary_json(history: History) -> dict[str, Any]:
         "status": status(history),
         "phases": dict(history.phases),
         "sessions": history.num_sessions,
-        "elapsed_s": max((record.elapsed_s for record in history.records.values()), default=0.0),
+        "elapsed_s": history.elapsed_s,
         "worker_s": sum(record.evaluation.duration_s for record in history.records.values() if record.evaluation),
         "counts": {
             "asked": len(history.search_records()) + history.num_screened,

@@ -19,8 +19,8 @@ hardware:
 # What to trade off. `reference` is the worst value that still counts; all of them together are the reference point of the
 # hypervolume. Units follow the end of the metric's name (_ms, _mj, _kb, ...) or stand beside the number: 1.0, 500us.
 objectives:
-  - {metric: accuracy, goal: max, reference: 0.8}
-  - {metric: host.latency_ms, goal: min, reference: 1.0}
+  - {metric: accuracy, goal: max, reference: 0.9}
+  - {metric: host.latency_ms, goal: min, reference: 0.2}
 
 # What every network on the front must meet: max, min or both. Limits on parameters, MACs and memory are checked before training.
 constraints:
@@ -34,8 +34,8 @@ budget:
   trials: 64                  # candidates really evaluated
   time: 15m                   # such as 90s, 15m, 1h30m
 
-training: {epochs: 10}        # how a candidate is trained during the search
-final: {epochs: 20, seeds: 3} # how the front is trained afterwards, with fresh seeds; leave it out to skip that
+training: {epochs: 5}         # how a candidate is trained during the search
+final: {epochs: 10, seeds: 3} # how the front is trained afterwards, with fresh seeds; leave it out to skip that
 
 # How the search is executed. All of this may be left out.
 run:

@@ -28,6 +28,7 @@ from paretune.platform.study.progress import Progress
 from paretune.platform.study.provenance import provenance
 
 MIRROR_DRAIN_S = 20.0
+MIRROR_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
         problem=plan.problem,
         metrics=plan.metrics,
         protocol=protocol_digest(plan),
-        provenance=provenance(data_digest=plan.task.digest()),
+        provenance={**provenance(data_digest=plan.task.digest()), "space_size": str(plan.space.size)},
     )
     Ledger.create(folder, header.as_json()).close()
     return folder
@@ -138,7 +139,7 @@ def run_study(
 
 
 def _context(folder: Path, ledger: Ledger, history: History, plan: Plan) -> PhaseContext:
-    start_s = time.monotonic()
+    start_s = time.monotonic() - history.elapsed_s
     return PhaseContext(
         history=history,
         journal=ledger,
@@ -173,8 +174,8 @@ def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
     try:
         yield mirror
     finally:
-        if mirror.running():
-            mirror.kill()
+        if mirror.running():  # the study was stopped: bring MLflow level if that is quick
+            mirror.finish(MIRROR_STOP_S)
 
 
 def _run_phases(
