@@ -123,16 +123,16 @@ CHANGES = [
     ("seed: 1 ", "seed: 2 ", "seed", False),
     ("space: {name: digits_conv}", "space: {name: digits_conv, stages: 2}", "space.stages", False),
     ("runtime: onnxruntime", "runtime: torch", "hardware.host.runtime", False),
-    ("reference: 0.8", "reference: 0.7", "objectives[0].reference", False),
+    ("reference: 0.9", "reference: 0.7", "objectives[0].reference", False),
     ("goal: min", "goal: max", "objectives[1].goal", False),
     ("max: 60000", "max: 50000", "constraints[0].max", False),
     ("population: 16", "population: 8", "searcher.population", False),
     ("name: nsga2, population: 16", "name: random", "searcher.name", False),
     ("trials: 64", "trials: 128", "budget.trials", True),
     ("time: 15m", "time: 1h", "budget.time", True),
-    ("{epochs: 10}", "{epochs: 11}", "training.epochs", False),
+    ("{epochs: 5}", "{epochs: 11}", "training.epochs", False),
     ("seeds: 3", "seeds: 5", "final.seeds", True),
-    ("final: {epochs: 20, seeds: 3}", "", "final.epochs", True),
+    ("final: {epochs: 10, seeds: 3}", "", "final.epochs", True),
     ("mode: sync", "mode: async", "run.mode", False),
     ("workers: auto", "workers: 2", "run.workers", True),
     ("trial_timeout: 2m", "trial_timeout: 3m", "run.trial_timeout", True),
@@ -155,7 +155,7 @@ def test_each_field_may_or_may_not_change_on_resume(old: str, new: str, path: st
 
 def test_refused_change_shows_old_and_new_values_with_lines() -> None:
     before = load_text(template(), file="study.yaml").spec
-    text = template().replace("max: 60000", "max: 50000").replace("time: 15m", "time: 1h30m").replace("reference: 1.0", "reference: 500us")
+    text = template().replace("max: 60000", "max: 50000").replace("time: 15m", "time: 1h30m").replace("reference: 0.2", "reference: 500us")
     loaded = load_text(text, file="study.yaml")
     error = refuse_changes("digits", spec_changes(before, loaded.spec), loaded)
     rows = str(error).splitlines()
@@ -163,7 +163,7 @@ def test_refused_change_shows_old_and_new_values_with_lines() -> None:
     assert rows[0] == "study 'digits' was started from another spec; not resumed."
     reference = next(row for row in rows if "reference" in row)
     assert reference.split("  ")[1].startswith(f"study.yaml:{line['reference: 500us']}:")
-    assert "was 1 ms" in reference
+    assert "was 200 µs" in reference
     assert "now 500 µs" in reference
     budget = next(row for row in rows if "budget.time" in row)
     assert "was 15m" in budget

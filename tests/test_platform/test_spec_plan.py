@@ -21,8 +21,8 @@ def loaded(*changes: tuple[str, str]) -> LoadedSpec:
 def test_plan_holds_what_the_spec_names() -> None:
     plan = build_plan(loaded())
     assert [(item.metric, item.reference) for item in plan.problem.objectives] == [
-        ("accuracy", 0.8),
-        ("host.latency_s", pytest.approx(1e-3)),
+        ("accuracy", 0.9),
+        ("host.latency_s", pytest.approx(2e-4)),
     ]
     assert plan.problem.constraints[0].metric == "parameters"
     assert plan.problem.constraints[0].upper == 60000
@@ -61,14 +61,14 @@ MISTAKES = [
     ),
     ("46 below", "max: 60000", "max: -5", "constraints[0].max", ("parameters <= -5 can never be met (parameters is at least 0)",)),
     ("47", "parameters, max: 60000", "accuracy, min: 92", "constraints[0].min", ("92 is outside 0 to 1. Did you mean 0.92?",)),
-    ("47 reference", "reference: 0.8", "reference: 80", "objectives[0].reference", ("80 is outside 0 to 1. Did you mean 0.8?",)),
-    ("49 best", "reference: 0.8", "reference: 1.0", "objectives[0].reference", ("nothing can be better than 100.00 %",)),
+    ("47 reference", "reference: 0.9", "reference: 80", "objectives[0].reference", ("80 is outside 0 to 1. Did you mean 0.8?",)),
+    ("49 best", "reference: 0.9", "reference: 1.0", "objectives[0].reference", ("nothing can be better than 100.00 %",)),
     (
         "49 limit",
         "parameters, max: 60000",
         "host.latency_ms, max: 5",
         "objectives[1].reference",
-        ("1 ms is better than constraints[0] (5 ms)",),
+        ("200 µs is better than constraints[0] (5 ms)",),
     ),
     ("50", "digits_conv}", "digits_conv, widths: []}", "space.widths", ("needs at least one value",)),
     ("51", "digits_conv}", "digits_conv, kernels: [3, 3, 5]}", "space.kernels", ("3 is listed twice",)),
@@ -113,7 +113,7 @@ def test_several_mistakes_of_plugins_are_told_at_once() -> None:
             "space has 12 architectures, budget.trials is 64; all 12",
         ),
         ("  host: {", "  spare: {kind: host}\n  host: {", "hardware.spare: no objective or constraint uses it"),
-        ("host.latency_ms, goal: min, reference: 1.0", "macs, goal: max, reference: 5", "smaller is usually better for macs"),
+        ("host.latency_ms, goal: min, reference: 0.2", "macs, goal: max, reference: 5", "smaller is usually better for macs"),
     ],
 )
 def test_what_is_odd_but_allowed_becomes_a_note(old: str, new: str, words: str) -> None:
@@ -121,7 +121,7 @@ def test_what_is_odd_but_allowed_becomes_a_note(old: str, new: str, words: str) 
 
 
 def test_quantity_with_a_far_larger_unit_becomes_a_note() -> None:
-    notes = loaded(("reference: 1.0", "reference: 20s")).notes
+    notes = loaded(("reference: 0.2", "reference: 20s")).notes
     assert notes == ("objectives[1].reference: 20s is 20,000 ms. Write 20ms if that is meant",)
 
 

@@ -207,7 +207,7 @@ class BudgetSpec(Section):
 class TrainingSpec(Section):
     """How a candidate is trained during the search."""
 
-    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 10"])
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 5"])
 
 
 class FinalSpec(Section):
@@ -262,7 +262,7 @@ class StudySpec(Section):
     constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=64)] = ()
     searcher: SearcherSpec = Field(examples=["searcher: {name: nsga2}"])
     budget: BudgetSpec = Field(examples=["budget: {trials: 64}"])
-    training: TrainingSpec = Field(examples=["training: {epochs: 10}"])
+    training: TrainingSpec = Field(examples=["training: {epochs: 5}"])
     final: Annotated[FinalSpec | None, WrapValidator(null_is_none)] = None
     """None: the front is not trained again."""
     run: RunSpec = Field(default_factory=RunSpec)
