@@ -195,7 +195,7 @@ def quantity(value: object, *, metric: str, unit: str, factor: float) -> object:
         if unit and scalar.text.strip().endswith("%"):
             raise mistake(f"got {shortened(scalar.text)}; {metric} is no fraction")
         assert isinstance(number, float)
-        return number * factor
+        return _in_si(number, factor)
     suffix = part[2].lower().replace("µ", "u").replace("μ", "u")
     if suffix not in SI_UNITS:
         raise mistake(f"unknown unit '{shortened(part[2])}'. Expected {_units(unit)}")
@@ -203,7 +203,12 @@ def quantity(value: object, *, metric: str, unit: str, factor: float) -> object:
     if inner != unit:
         is_what = f"a value of {metric} is {DIMENSIONS[unit]}: expected {_units(unit)}" if unit else f"{metric} has no unit"
         raise mistake(f"{shortened(scalar.text)} is {DIMENSIONS[inner]}; {is_what}")
-    return _float(part[1], scalar.text) * own
+    return _in_si(_float(part[1], scalar.text), own)
+
+
+def _in_si(number: float, factor: float) -> float:
+    """The product as people work it out, so that 200us and 0.2ms are one value and not two neighbouring floats."""
+    return float(Decimal(repr(number)) * Decimal(repr(factor)))
 
 
 def _units(unit: str) -> str:
