@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ prepare_environment()
 from ray import tune  # noqa: E402 - after the environment is prepared
 from ray.tune import Callback  # noqa: E402
 
+from paretune.core.trial import Outcome  # noqa: E402
 from paretune.platform.execution.runner import TRIALS_PER_RUN, Resources, run_phase  # noqa: E402
 from paretune.platform.execution.stop import StopRequest  # noqa: E402
 from paretune.platform.execution.worker import WorkerLimits  # noqa: E402
+from paretune.platform.record.jobs import Evaluation, Job  # noqa: E402
 from paretune.searchers.nsga2 import NSGA2  # noqa: E402
 from paretune.spaces.digits_conv import DigitsConv  # noqa: E402
-from paretune.testing.studies import open_formula_study  # noqa: E402
+from paretune.testing.studies import FormulaStudy, open_formula_study  # noqa: E402
 
 SLOTS = 2
 SKIPPED = 0.2
@@ -62,19 +65,31 @@ class Finishes(Callback):
         self.times_s.append(time.monotonic())
 
 
+class NoOpEvaluator:
+    """The same for paretune: reports constants."""
+
+    metrics = ()
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:  # noqa: D102, ARG002
+        return Evaluation(outcome=Outcome.OK, metrics={"accuracy": 0.5, "host.latency_s": 1e-3, "parameters": 1e3})
+
+    def release(self, job: Job, workspace: Path) -> None:  # noqa: D102, ARG002
+        workspace.rmdir()
+
+
 def per_candidate_s(times_s: list[float]) -> float:
     first = int(len(times_s) * SKIPPED)
     return (times_s[-1] - times_s[first]) / (len(times_s) - 1 - first)
 
 
-def bare_tune(count: int, *, defaults: bool = False) -> float:
+def bare_tune(count: int, *, slots: int = SLOTS, defaults: bool = False) -> float:
     finishes = Finishes()
     space = {decision.name: tune.choice(list(decision.choices)) for decision in SPACE.decisions}
     with tempfile.TemporaryDirectory() as scratch:
         tune.Tuner(
             tune.with_resources(NoOp, {"CPU": 1}),
             param_space=space,
-            tune_config=tune.TuneConfig(num_samples=count, max_concurrent_trials=SLOTS, reuse_actors=not defaults),
+            tune_config=tune.TuneConfig(num_samples=count, max_concurrent_trials=slots, reuse_actors=not defaults),
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
@@ -85,56 +100,57 @@ def bare_tune(count: int, *, defaults: bool = False) -> float:
     return per_candidate_s(finishes.times_s)
 
 
-def paretune_search(count: int) -> float:
+def paretune_search(count: int, *, slots: int = SLOTS) -> float:
     with tempfile.TemporaryDirectory() as scratch:
-        study = open_formula_study(
-            Path(scratch) / "study",
-            space=SPACE,
-            make_searcher=lambda space, problem: NSGA2(space, problem, seed=1, population=20),
-            trials=count,
-            mode="async",
-        )
-        run(study)
+        study = no_op_study(Path(scratch), count, slots=slots)
         return per_candidate_s([record.elapsed_s for record in study.history.arrivals()])
 
 
-def run(study: Any) -> None:
-    resources = Resources(slots=SLOTS, per_candidate={"CPU": 1.0}, limits=WorkerLimits(timeout_s=60.0))
-    run_phase(study.phase, evaluator=study.evaluator, folder=study.folder, resources=resources, stop=StopRequest())
+def no_op_study(
+    scratch: Path, count: int, *, slots: int = SLOTS, on_step: Callable[[FormulaStudy], None] = lambda _study: None
+) -> FormulaStudy:
+    study = open_formula_study(
+        scratch / "study",
+        space=SPACE,
+        make_searcher=lambda space, problem: NSGA2(space, problem, seed=1, population=20),
+        trials=count,
+        mode="async",
+    )
+    resources = Resources(slots=slots, per_candidate={"CPU": 1.0}, limits=WorkerLimits(timeout_s=60.0))
+    run_phase(
+        study.phase,
+        evaluator=NoOpEvaluator(),
+        folder=study.folder,
+        resources=resources,
+        stop=StopRequest(),
+        on_step=lambda: on_step(study),
+    )
     study.ledger.close()
+    return study
 
 
 def memory_bytes_per_candidate(count: int) -> float:
-    """Growth of the driver's resident memory from the end of the first Tune run to the last, per candidate."""
-    samples: list[tuple[int, int]] = []
+    """Growth of the driver's resident memory from the end of the second Tune run to the last, per candidate."""
+    samples: dict[int, int] = {}
+
+    def sample(study: FormulaStudy) -> None:
+        done = study.phase.num_ended
+        if done % TRIALS_PER_RUN == 1 and done not in samples:  # just after a run's trials were dropped
+            gc.collect()
+            samples[done] = psutil.Process().memory_info().rss
+
     with tempfile.TemporaryDirectory() as scratch:
-        study = open_formula_study(
-            Path(scratch) / "study",
-            space=SPACE,
-            make_searcher=lambda space, problem: NSGA2(space, problem, seed=2, population=20),
-            trials=count,
-            mode="async",
-        )
-        resources = Resources(slots=SLOTS, per_candidate={"CPU": 1.0}, limits=WorkerLimits(timeout_s=60.0))
-
-        def sample() -> None:
-            done = study.phase.num_ended
-            if done % TRIALS_PER_RUN == 1 and (not samples or samples[-1][0] != done):  # just after a run's trials were dropped
-                gc.collect()
-                samples.append((done, psutil.Process().memory_info().rss))
-
-        run_phase(study.phase, evaluator=study.evaluator, folder=study.folder, resources=resources, stop=StopRequest(), on_step=sample)
-        study.ledger.close()
-    (first, before), (last, after) = samples[1], samples[-1]
-    print(f"driver memory: {before / 1e6:.1f} MB at {first} candidates, {after / 1e6:.1f} MB at {last}")
-    return (after - before) / (last - first)
+        no_op_study(Path(scratch), count, on_step=sample)
+    first, last = 2 * TRIALS_PER_RUN + 1, max(samples)
+    print(f"driver memory: {samples[first] / 1e6:.1f} MB at {first} candidates, {samples[last] / 1e6:.1f} MB at {last}")
+    return (samples[last] - samples[first]) / (last - first)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer candidates, under two minutes")
     quick = parser.parse_args().quick
-    count, rounds, many = (150, 3, 4 * TRIALS_PER_RUN + 10) if quick else (400, 5, 10 * TRIALS_PER_RUN + 10)
+    count, rounds, many = (80, 3, 4 * TRIALS_PER_RUN + 10) if quick else (400, 5, 10 * TRIALS_PER_RUN + 10)
     with ray_cluster(address=None, num_cpus=SLOTS):
         bare_tune(20)
         print(f"{'round':>5} {'bare Tune':>12} {'paretune':>12} {'ratio':>7}   ms per candidate, no-op trainable, {SLOTS} workers")
@@ -143,6 +159,8 @@ def main() -> int:
             bare_s, ours_s = bare_tune(count), paretune_search(count)
             ratios.append(ours_s / bare_s)
             print(f"{number:>5} {1e3 * bare_s:>12.2f} {1e3 * ours_s:>12.2f} {ratios[-1]:>7.2f}")
+        single = paretune_search(count, slots=1) / bare_tune(count, slots=1)
+        print(f"with one worker the ratio is {single:.2f}: the ledger and the gate are then not hidden behind another candidate")
         defaults_s = bare_tune(10, defaults=True)
         print(f"bare Tune with its defaults (no reuse): {1e3 * defaults_s:.0f} ms per candidate")
         memory = memory_bytes_per_candidate(many)

@@ -1,12 +1,14 @@
 """Evaluators with known results, for tests of everything around the training: public, deterministic, no mocks.
 
 `FormulaEvaluator` computes its metrics from the genotype, so that a front is known without training anything; it may keep a
-witness, files that paretune does not know, so that a test can tell lost from repeated work.
+witness, files that paretune does not know, so that a test can tell lost from repeated work. `FunctionEvaluator` does whatever a
+function does, for tests of candidates that fail, hang or misbehave.
 """
 
 import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,30 @@ class FormulaEvaluator:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class FunctionEvaluator:
+    """Evaluates by calling a function; its workspace goes once the result is durable.
+
+    Args:
+        function: `(job, workspace)` -> the metrics of the job, or an evaluation. A function defined inside another one travels to the
+            workers whole, so that they need not be able to import the test it is from.
+        produced: metrics that must be there.
+    """
+
+    def __init__(self, function: Callable[[Job, Path], Mapping[str, float] | Evaluation], produced: Mapping[str, Metric]) -> None:
+        self._function, self._produced = function, dict(produced)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What every evaluation contains."""
+        return tuple(self._produced.values())
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+        """Call the function."""
+        found = self._function(job, workspace)
+        return found if isinstance(found, Evaluation) else Evaluation(outcome=Outcome.OK, metrics=found)
+
+    def release(self, job: Job, workspace: Path) -> None:  # noqa: ARG002
+        """The result is durable."""
+        shutil.rmtree(workspace, ignore_errors=True)

@@ -59,7 +59,7 @@ def _fail(error: ParetuneError) -> NoReturn:
 @click.group(cls=ParetuneGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="paretune")
 def main() -> None:
-    r"""Find networks that are accurate and fit the hardware they run on.
+    """Find networks that are accurate and fit the hardware they run on.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def main() -> None:
       paretune run my-study.yaml                 search, retrain the front, report
       paretune resume my-study                   go on after Ctrl-C, a crash or a reboot
       paretune ui my-study                       compare the candidates in MLflow
-    """
+    """  # noqa: D301 - click reads the backspace character
 
 
 storage_option = click.option(
@@ -97,14 +97,14 @@ spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 @quiet_option
 @json_option
 def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, quiet: bool, as_json: bool) -> None:
-    r"""Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks.
+    """Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks.
 
     \b
     Examples:
       paretune run studies/digits.yaml
       paretune run studies/digits.yaml --name quick --set budget.trials=8 --set final.seeds=1
       paretune run studies/digits.yaml --address auto       on the Ray cluster of this machine
-    """
+    """  # noqa: D301 - click reads the backspace character
     from paretune.platform.study.api import read_spec
     from paretune.platform.study.plan import build_plan
     from paretune.platform.study.study import SpecSource, create_study, run_study
@@ -146,13 +146,13 @@ def resume(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    r"""Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch.
+    """Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch.
 
     \b
     Examples:
       paretune resume digits
       paretune resume digits --set budget.trials=200        more candidates, also after the end
-    """
+    """  # noqa: D301 - click reads the backspace character
     from paretune.platform.record.ledger import repair as repair_ledger
     from paretune.platform.study.api import resume as resume_study
 
@@ -213,7 +213,7 @@ def ui(name: str | None, storage: Path, uri: str | None, port: int | None, open_
 @storage_option
 def sync(name: str, storage: Path) -> None:
     """Bring MLflow level with a study's ledger, after the tracking server was away."""
-    from paretune.platform.cli.show import tracking_uri
+    from paretune.platform.cli.show import mirror_line, tracking_uri
     from paretune.platform.mirror import sync as sync_mirror
 
     folder = _study_folder(name, storage)

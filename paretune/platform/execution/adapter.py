@@ -6,12 +6,11 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
-from ray.tune import Callback
 from ray.tune.search import Searcher as RaySearcher
 
 from paretune.core.canonical import canonical_json
@@ -176,31 +175,23 @@ class PhaseSearcher(RaySearcher):
         """Nothing: the ledger has it."""
 
 
-class LossWatch(Callback):
-    """Tells a `PhaseSearcher` why a trial ended without a result."""
-
-    def __init__(self, searcher: PhaseSearcher) -> None:
-        self._searcher = searcher
-
-    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **_info: object) -> None:  # noqa: ARG002
-        """Called by Tune after `on_trial_complete(error=True)`."""
-        outcome, message = classify_loss(trial.get_error())
-        self._searcher.trial_lost(trial.trial_id, outcome, message)
-
-
-def classify_loss(error: Any) -> tuple[Outcome, str]:
-    """What a Ray error says about a lost attempt."""
+def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
+    """What a Ray error says about a lost attempt, without process numbers: equal causes have equal messages."""
     text = str(error)
-    if isinstance(error, OutOfMemoryError) or ("memory" in text and "killed" in text):
+    if isinstance(error, OutOfMemoryError) or "low on memory" in text:
         return Outcome.OOM, "killed by Ray's memory monitor"
     if isinstance(error, RayActorError) and getattr(error, "preempted", False):
         return Outcome.PREEMPTED, "its node was preempted"
     if isinstance(error, NodeDiedError | ActorUnavailableError):
         return Outcome.PREEMPTED, "its node died or cannot be reached"
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return Outcome.CRASHED, f"its worker could not start: {_last_line(text)}"
     if isinstance(error, RayActorError):
-        return Outcome.CRASHED, next((line for line in text.splitlines() if "exit" in line.lower()), "its worker process died").strip()[
-            :500
-        ]
+        return Outcome.CRASHED, "its worker process died (a signal, an exit or a crash of native code)"
     if isinstance(error, RayTaskError) and "StorageError" in text:
-        return Outcome.STORAGE_ERROR, text.strip().splitlines()[-1][:500]
-    return Outcome.CRASHED, (text.strip().splitlines() or ["its worker failed"])[-1][:500]
+        return Outcome.STORAGE_ERROR, _last_line(text)
+    return Outcome.CRASHED, _last_line(text) or "its worker failed"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1][:500]

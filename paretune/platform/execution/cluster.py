@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ ENVIRONMENT: Mapping[str, str] = {
     "RAY_ROTATION_MAX_BYTES": str(10 * MIB),  # a candidate that prints a gigabyte does not fill the disk
     "RAY_ROTATION_BACKUP_COUNT": "1",
     "RAY_task_events_report_interval_ms": "0",  # task records for the dashboard, which a local Ray does not start
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed",  # printed to stdout for every candidate that crashes; the ledger has it
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # likewise, a traceback of Ray's
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody was asked whether this may be sent to ray.io
     "RAY_AIR_NEW_OUTPUT": "0",  # the new reporter prints a banner even when told to be quiet
 }
 """Set before ray is imported, unless the user set them. Reasons: measured in Ray 2.60."""
@@ -38,7 +41,8 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     """A Ray cluster for the time of a `with` block.
 
     Args:
-        address: of a running cluster, `auto` for the one on this machine, None to start a local one for this process.
+        address: of a running cluster, `auto` for the one on this machine. None takes the one that this process is connected to
+            already, which stays connected, or else starts a local one for this process.
         num_cpus: processors of the local one; ignored when connecting.
 
     Raises:
@@ -51,18 +55,31 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
+    if address is None and ray.is_initialized():
+        yield
+        return
+    _connect(address, num_cpus)
+    if token.exists() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
+    session = session_folder() if address is None else None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        if session is not None:
+            shutil.rmtree(session, ignore_errors=True)  # logs and sockets, a megabyte that Ray leaves behind
+
+
+def _connect(address: str | None, num_cpus: int) -> None:
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "paretune"}
     try:
         if address is None:
-            ray.init(
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=128 * MIB,
-                namespace="paretune",
-            )
+            # "local": None would connect to the cluster that RAY_ADDRESS names.
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=128 * MIB, **quiet)
         else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="paretune")
+            ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         ray.shutdown()
         if address is None:
@@ -70,12 +87,15 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
         raise BadInput(
             f"no Ray cluster answers at '{address}': {error}. Start one with 'ray start --head', or leave the address out"
         ) from error
-    if token.exists() and token.stat().st_uid == os.getuid():
-        token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+def session_folder() -> Path | None:
+    """Where the Ray that this process is connected to keeps files on this host; None where it does not tell."""
+    import ray
+
+    node = getattr(ray._private.worker, "_global_node", None)
+    folder = Path(node.get_session_dir_path()) if node is not None else None
+    return folder if folder is not None and folder.name.startswith("session_") else None
 
 
 def available_cpus() -> int:

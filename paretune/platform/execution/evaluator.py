@@ -12,7 +12,6 @@ from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.worker import discard_workspace
 from paretune.platform.record.jobs import Evaluation, Job, Purpose
-from paretune.tasks.export import export_network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,6 +78,8 @@ class StagedEvaluator:
         discard_workspace(workspace / "checkpoint" if job.purpose is Purpose.FINAL else workspace)
 
     def _finalise(self, evaluation: Evaluation, job: Job, network: "nn.Module", workspace: Path) -> Evaluation:
+        from paretune.tasks.export import export_network  # torch and ONNX take two seconds to import; the driver does without
+
         tested = {f"{TEST_PREFIX}{name}": value for name, value in self._task.test(network).items()}
         expected = {f"{TEST_PREFIX}{metric.name}": metric for metric in self._task.metrics}
         metrics = {**evaluation.metrics, **checked_metrics(tested, expected, producer=f"the test of task '{self._task.name}'")}

@@ -22,6 +22,9 @@ from paretune.platform.record.jobs import Evaluation, Job
 logger = logging.getLogger(__name__)
 
 FAILURES_BEFORE_STOP = 5
+"""Candidates after which a session in which every one failed ends."""
+JUDGED_BY_RATE = 20
+"""Candidates after which a session in which more than half failed ends."""
 
 Events = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -132,10 +135,10 @@ class Phase(ABC):
         return job
 
     def finished(self, job_id: str, evaluation: Evaluation) -> None:
-        """A job ended with an evaluation. Outcomes that say nothing of the architecture are tried again."""
+        """A job ended with an evaluation. Crashes and outcomes that say nothing of the architecture are tried again."""
         if job_id not in self._running:
             return
-        if not evaluation.outcome.teaches:
+        if evaluation.outcome is Outcome.CRASHED or not evaluation.outcome.teaches:
             self.lost(job_id, evaluation.outcome, evaluation.message)
             return
         self._running.discard(job_id)
@@ -160,11 +163,13 @@ class Phase(ABC):
             self._end(job_id, Evaluation(outcome=outcome, message=message))
 
     def _may_retry(self, job_id: str, outcome: Outcome) -> bool:
-        """Preemption is nobody's fault and never counts; a user's error would only happen again."""
+        """Preemption is nobody's fault and never counts; a user's error, and a second lack of memory, would only happen again."""
         if outcome is Outcome.PREEMPTED:
             return True
-        charged = sum(previous is not Outcome.PREEMPTED for previous in self.history.records[job_id].lost_to)
-        return outcome is not Outcome.USER_ERROR and charged < self.context.retries
+        lost_to = self.history.records[job_id].lost_to
+        charged = sum(previous is not Outcome.PREEMPTED for previous in lost_to)
+        hopeless = outcome is Outcome.USER_ERROR or (outcome is Outcome.OOM and Outcome.OOM in lost_to)
+        return not hopeless and charged < self.context.retries
 
     def _end(self, job_id: str, evaluation: Evaluation) -> None:
         self.context.defer(("finished", {"id": job_id, "evaluation": evaluation.as_json(), "elapsed_s": round(self.context.clock(), 6)}))
@@ -176,10 +181,10 @@ class Phase(ABC):
             self._failures[f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"] += 1
 
     def _stop_when_most_fail(self) -> None:
-        """More than half of this session's jobs failed: a bug or a missing file, not the architectures. Source: Ax."""
-        failed = self._failures.total()
-        if self._num_ended_now >= FAILURES_BEFORE_STOP and failed > self._num_ended_now / 2:
+        """All of the first few failed, or later more than half: a bug or a missing file, not the architectures. Source: Ax."""
+        failed, ended = self._failures.total(), self._num_ended_now
+        if (ended >= FAILURES_BEFORE_STOP and failed == ended) or (ended >= JUDGED_BY_RATE and failed > ended / 2):
             message, count = self._failures.most_common(1)[0]
             raise SearchFailed(
-                f"{failed} of {self._num_ended_now} candidates failed, {count} of them with {message}. Mend the cause, then resume"
+                f"{failed} of {ended} candidates failed, {count} of them with {message}. Mend the cause, then resume"
             )

@@ -1,26 +1,32 @@
 """Runs the phases of a study as Ray Tune trials."""
 
+import contextlib
 import gc
+import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
-from paretune.core.errors import ClusterLost
+from paretune.core.errors import ClusterLost, StorageError
 from paretune.platform.execution.actors import JobTrainable
-from paretune.platform.execution.adapter import LossWatch, PhaseSearcher
+from paretune.platform.execution.adapter import PhaseSearcher, classify_loss
+from paretune.platform.execution.cluster import session_folder
 from paretune.platform.execution.phase import Phase
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import WorkerLimits
 from paretune.platform.record.jobs import Evaluator
+from paretune.platform.record.sqlite_file import LEDGER_FILE
 
+LOOK_EVERY_S = 5.0
 TRIALS_PER_RUN = 500
 """Tune keeps every trial of a run in memory, some 20 kB each; a fresh run also brings fresh worker processes."""
 
@@ -58,30 +64,54 @@ def run_phase(
     )
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
         searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN)
-        scratch = tempfile.mkdtemp(prefix="paretune-tune-")
-        try:
-            _tuner(trainable, searcher, resources.slots, scratch, _Watch(stop, searcher, on_step)).fit()
-        except (ray.exceptions.RayError, ConnectionError) as error:
-            raise ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, on_step))
         if searcher.error is not None:
             raise searcher.error
         phase.pause()
         stop.raise_if_set()
         if searcher.done is not None:
+            _release_leftovers(phase, evaluator, folder)
             return searcher.done.reason
         del searcher
         gc.collect()  # Tune's trials refer to each other
         reset_log_once()  # Ray keeps a kilobyte of text for each trial it ever encoded
 
 
-def _tuner(trainable: Any, searcher: PhaseSearcher, slots: int, scratch: str, watch: "_Watch") -> tune.Tuner:
+def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Watch") -> None:
+    """One run of Tune; nothing of it stays on this host."""
+    scheduler = JobScheduler(searcher, slots)
+    scratch = tempfile.mkdtemp(prefix="paretune-", dir=session_folder())
+    logging.getLogger("ray.tune.tune").addFilter(_is_news)
+    try:
+        _tuner(trainable, searcher, scheduler, slots, scratch, watch).fit()
+    except (RayError, ConnectionError) as error:
+        raise ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete") from error
+    finally:
+        for litter in (Path(scratch), scheduler.artifacts):
+            if litter is not None:
+                shutil.rmtree(litter, ignore_errors=True)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Which trials failed is in the ledger, each with its reason."""
+    return not str(record.msg).startswith("Trials did not complete")
+
+
+def _release_leftovers(phase: Phase, evaluator: Evaluator, folder: Path) -> None:
+    """Let go of checkpoints whose worker died after it wrote the result, or was killed at the deadline."""
+    for workspace in sorted((folder / "work").iterdir()) if (folder / "work").is_dir() else []:
+        record = phase.history.records.get(workspace.name)
+        if record is not None and record.evaluation is not None:
+            with contextlib.suppress(OSError):
+                evaluator.release(record.job, workspace)
+
+
+def _tuner(trainable: Any, searcher: PhaseSearcher, scheduler: "JobScheduler", slots: int, scratch: str, watch: "_Watch") -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=KeepWorkers(slots),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=slots,
             reuse_actors=True,
@@ -93,7 +123,6 @@ def _tuner(trainable: Any, searcher: PhaseSearcher, slots: int, scratch: str, wa
             storage_path=scratch,
             stop=watch,
             verbose=0,
-            callbacks=[LossWatch(searcher)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -104,23 +133,33 @@ def _trial_id(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-class KeepWorkers(FIFOScheduler):
-    """Lets every worker come up once and live until the run ends.
+class JobScheduler(FIFOScheduler):
+    """First come, first served; says why trials were lost, and mends three habits of Tune 2.60.
 
-    Tune 2.60 with `reuse_actors` keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is
-    still starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all
-    the work, and each barrier of `mode: sync` starts processes anew. There is no public switch; where Ray moves these parts,
-    this class has no effect and only time is lost. See docs/decisions/0003-keep-tune-workers.md.
+    With `reuse_actors` Tune keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is still
+    starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all the
+    work, and each barrier of `mode: sync` starts processes anew. And where Ray's memory monitor kills one actor, Tune ends the run.
+    There is no public switch; where Ray moves these parts, the scheduler has no effect on them: time is lost, or a resume is needed.
+    See docs/decisions/0003-keep-tune-workers.md.
+
+    Not a `Callback`, because where a run has one, Tune imports MLflow to count it (4 s, 100 MB).
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, searcher: PhaseSearcher, slots: int) -> None:
         super().__init__()
-        self._slots = slots
+        self._searcher, self._slots = searcher, slots
+        self._mended = False
+        self.artifacts: Path | None = None
+        """What Ray keeps of the run's trials on this host."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Called by Tune for each new trial; the first one brings the controller."""
-        if self._slots == 0:
+        if self._mended:
             return
+        self._mended = True
+        experiment = Path(trial.local_experiment_path)
+        if experiment.parents[2].name == "artifacts":
+            self.artifacts = experiment.parents[1]
         controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
         cache = getattr(controller, "_actor_cache", None)
         if hasattr(cache, "increase_max"):
@@ -128,14 +167,37 @@ class KeepWorkers(FIFOScheduler):
         reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
         if reuse is not None and owners is not None:
             controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
-        self._slots = 0
+        manager = getattr(controller, "_actor_manager", None)
+        failed = getattr(manager, "_actor_task_failed", None)
+        if failed is not None:
+            manager._actor_task_failed = lambda *task, exception, **named: failed(*task, exception=_as_actor_error(exception), **named)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Called by Tune before it tells the searcher that the trial failed."""
+        self._searcher.trial_lost(trial.trial_id, *classify_loss(_error_of(trial)))
+        super().on_trial_error(tune_controller, trial)
+
+
+def _as_actor_error(error: Exception) -> Exception:
+    return RayActorError(error_msg=str(error)) if isinstance(error, OutOfMemoryError) else error
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """Why a trial failed. `Trial.get_error` looks in the storage, where the driver's file is not yet."""
+    path = trial.pickled_error_file
+    if path is None:
+        return None
+    with Path(path).open("rb") as file:
+        error: BaseException = cloudpickle.load(file)
+    return error
 
 
 class _Watch(tune.Stopper):
     """Looked at in every turn of Tune's event loop."""
 
-    def __init__(self, stop: StopRequest, searcher: PhaseSearcher, on_step: Callable[[], None]) -> None:
+    def __init__(self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, on_step: Callable[[], None]) -> None:
         self._stop, self._searcher, self._on_step = stop, searcher, on_step
+        self._ledger, self._last_look_s = folder.absolute() / LEDGER_FILE, time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -145,6 +207,12 @@ class _Watch(tune.Stopper):
 
     def stop_all(self) -> bool:
         self._on_step()
+        if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again
+            self._last_look_s = time.monotonic()
+            if not self._ledger.exists():
+                self._searcher.error = self._searcher.error or StorageError(
+                    f"{self._ledger} is gone: the storage was removed while the study ran"
+                )
         if self._stop or self._searcher.error is not None:
             self._searcher.closing = True
         return self._searcher.closing

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -49,8 +50,15 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(request: StopRequest) -> Iterator[None]:
-    """Route the signals to a stop request for the time of a `with` block. Enter it after `ray.init`, which sets a SIGTERM handler."""
-    before = {number: signal.signal(number, request.handle) for number in SIGNALS}
+    """Route the signals to a stop request for the time of a `with` block. Enter it after `ray.init`, which sets a SIGTERM handler.
+
+    Outside the main thread, where Python allows no handlers, signals stay as they are; so does SIGHUP under `nohup`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, request.handle) for number in wanted}
     try:
         yield
     finally:

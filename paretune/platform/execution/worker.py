@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import math
 import os
 import resource
 import shutil
@@ -14,10 +15,11 @@ from pathlib import Path
 
 from paretune.core.errors import CheckpointDamaged, DeviceError, EvaluationError, StorageError
 from paretune.core.files import write_durably
+from paretune.core.metrics import Direction, Metric, checked_metrics
 from paretune.core.trial import Outcome
 from paretune.platform.execution.guard import Guard
 from paretune.platform.execution.slate import Slate
-from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job
+from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job, plain
 from paretune.platform.record.results import read_result, result_bytes, result_path, write_result
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
@@ -52,14 +54,18 @@ class Worker:
         self._slate: Slate | None = None
 
     def run(self, job: Job) -> Evaluation:
-        """Evaluate a job; its result is durable on return, unless the outcome says nothing of the architecture."""
+        """Evaluate a job; its result is durable on return, unless the outcome says nothing of the architecture or is a crash.
+
+        Raises:
+            StorageError: the study's folder is gone or refuses the result.
+        """
         known = recall(self._folder, job.id)
         if known is not None:
             return known
         if self._slate is None:
             self._slate = Slate.capture()
         self._slate.restore(seed=job.seed)
-        workspace = self._folder / "work" / job.id
+        workspace = workspace_path(self._folder, job.id)
         with _claimed(workspace):
             return recall(self._folder, job.id) or self._run_claimed(job, workspace)
 
@@ -70,7 +76,7 @@ class Worker:
         evaluation = replace(evaluation, duration_s=round(time.monotonic() - start_s, 6), worker=self._name)
         if self._guard is not None:
             self._guard.clear()
-        if evaluation.outcome.teaches:
+        if evaluation.outcome.teaches and evaluation.outcome is not Outcome.CRASHED:  # a crash is tried again
             write_result(self._folder, job.id, evaluation.as_json())
             self._evaluator.release(job, workspace)
         return evaluation
@@ -90,7 +96,7 @@ class Worker:
 
     def _evaluate(self, job: Job, workspace: Path) -> Evaluation:
         try:
-            return self._evaluator.evaluate(job, workspace)
+            return checked_evaluation(self._evaluator.evaluate(job, workspace), self._evaluator)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: user code may call sys.exit
@@ -113,11 +119,38 @@ class Worker:
         write_durably(folder / f"{job.id}.txt", "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace"))
 
 
+def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation:
+    """What an evaluator returned, fit to be recorded: every promised metric a finite number, everything else JSON.
+
+    Raises:
+        EvaluationError: naming what is wrong.
+    """
+    producer = f"evaluator {type(evaluator).__name__}"
+    if not isinstance(evaluation, Evaluation):
+        raise EvaluationError(f"{producer} returned {type(evaluation).__name__}; expected an Evaluation")
+    raw = dict(evaluation.metrics)
+    expected = {metric.name: metric for metric in evaluator.metrics}
+    if evaluation.outcome is not Outcome.OK:  # what diverged may hold what it diverged to
+        expected, raw = {}, {name: value for name, value in raw.items() if isinstance(value, float) and math.isfinite(value)}
+    extra = {name: Metric(name=name, unit="", direction=Direction.MIN) for name in raw if name not in expected}
+    metrics = checked_metrics(raw, {**expected, **extra}, producer=producer)
+    return replace(evaluation, metrics=metrics, details=plain(evaluation.details), message=_cut(evaluation.message))
+
+
+def workspace_path(folder: Path, job_id: str) -> Path:
+    """The folder that holds a job's checkpoints and scratch, in the study's folder."""
+    return folder / "work" / job_id
+
+
 @contextlib.contextmanager
 def _claimed(workspace: Path) -> Iterator[None]:
     """Make a job's workspace and hold it: a worker whose driver died may still be at the job when the next driver hands it out."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        workspace.parent.mkdir(exist_ok=True)  # never the study's folder: where that is gone, nothing is to be made anew
+        workspace.mkdir(exist_ok=True)
+        descriptor = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot make {workspace}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,16 @@ class Job:
 
     def as_json(self) -> dict[str, Any]:
         """The job as JSON values."""
-        return asdict(self) | {"genotype": list(self.genotype), "choices": dict(self.choices)}
+        return {
+            "id": self.id,
+            "purpose": self.purpose.value,
+            "ask_index": self.ask_index,
+            "genotype": list(self.genotype),
+            "choices": dict(self.choices),
+            "seed": self.seed,
+            "seed_index": self.seed_index,
+            "epochs": self.epochs,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":

@@ -1,0 +1,1 @@
+"""One of each: a device, a search space, a task and a searcher for paretune."""
