@@ -107,7 +107,8 @@ def _write_and_sync(path: Path, data: bytes) -> None:
 
 def space(folder: Path, needed_bytes: int) -> str:
     """How much was needed and how much is free, for the message of a storage error."""
+    needed = f"{needed_bytes:,} bytes needed, " if needed_bytes else ""
     try:
-        return f"{needed_bytes:,} bytes needed, {shutil.disk_usage(folder).free:,} bytes free in {folder}"
+        return f"{needed}{shutil.disk_usage(folder).free:,} bytes free in {folder}"
     except OSError:
-        return f"{needed_bytes:,} bytes needed, {folder} cannot be read"
+        return f"{needed}{folder} cannot be read"

@@ -51,8 +51,10 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """As `nn.Conv2d`."""
+        if not self.training:
+            return super().forward(inputs)
         smallest_output = -(-min(inputs.shape[-2:]) // self.stride[0])
-        if not self.training or smallest_output >= self.kernel_size[0]:
+        if smallest_output >= self.kernel_size[0]:
             return super().forward(inputs)
         margin = self.kernel_size[0] // 2
         return conv2d(pad(inputs, (margin, margin, margin, margin)), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)

@@ -100,7 +100,7 @@ def _check_refusal(device: Device, example_shape: tuple[int, ...]) -> None:
     from torch import Tensor, nn
 
     class Failing(nn.Module):
-        def forward(self, inputs: Tensor) -> Tensor:
+        def forward(self, inputs: Tensor) -> Tensor:  # noqa: ARG002 - torch's signature
             raise RuntimeError("this network cannot run")
 
     try:

@@ -65,6 +65,7 @@ def open_formula_study(
     seed: int = 1,
     work_s: float = 0.0,
     problem: Problem = PROBLEM,
+    retries: int = 2,
 ) -> FormulaStudy:
     """Create the study in `folder`, or open it where its ledger is there already."""
     produced = produced_metrics()
@@ -89,7 +90,7 @@ def open_formula_study(
         journal=ledger,
         recall=lambda job_id: recall(folder, job_id),
         clock=lambda: time.monotonic() - start_s,
-        retries=2,
+        retries=retries,
     )
 
     def screen(genotypes_ND: Genotypes) -> dict[str, Any]:

@@ -43,8 +43,10 @@ from paretune.testing.studies import front_json, open_formula_study
 
 DRIVER = Path(__file__).with_name("study_driver.py")
 TRIALS_PER_KILL = 6
-STARTING_S = 12.0
-"""Kills that do not wait for work fall within so many seconds after the start: while Python, Ray and the replay come up."""
+STARTING_S = 8.0
+"""One kill of five falls within so many seconds after the start: while Python, Ray and the replay come up."""
+WORKING_S = 0.6
+"""The others fall within so many seconds after the first candidate began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +107,21 @@ def socket_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def environment() -> dict[str, str]:
+    """For the programs of this folder: they find paretune also where it is not installed."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(DRIVER.parents[2]), os.environ.get("PYTHONPATH", "")])}
+
+
 def wait_until_up(address: str) -> None:
     """Until a driver can connect to a Ray head that was just started."""
+    host, port = address.split(":")
+    for _ in range(600):  # a driver that comes too early takes seconds to find out
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+            break
+        time.sleep(0.1)
     code = f"from paretune.platform.execution.cluster import ray_cluster\nwith ray_cluster(address={address!r}, num_cpus=1): pass"
     for _ in range(20):
-        if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0:
+        if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, env=environment()).returncode == 0:
             return
         time.sleep(1.0)
     raise RuntimeError(f"no Ray head came up at {address}")
@@ -154,18 +166,15 @@ class Chain:
         command += ["--address", self.address] if self.address else []
         command += ["--forgetful"] if self.forgetful else []
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.scratch)
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.scratch, env=environment())
 
     def _kill(self, driver: "subprocess.Popen[bytes]") -> bool:
-        """Kill the driver at a random moment; whether it was still running."""
-        if self.random.random() < 0.2:
-            end_s = time.monotonic() + self.random.uniform(0.0, STARTING_S)
-        else:
-            before = len(self._words("start"))
-            deadline_s = time.monotonic() + 120
-            while len(self._words("start")) == before and driver.poll() is None and time.monotonic() < deadline_s:
-                time.sleep(0.02)
-            end_s = time.monotonic() + self.random.uniform(0.0, 0.6)
+        """Kill the driver at a random moment while it comes up or shortly after work began; whether it was still running."""
+        before = len(self._words("start"))
+        deadline_s = time.monotonic() + (self.random.uniform(0.0, STARTING_S) if self.random.random() < 0.2 else 120.0)
+        while len(self._words("start")) == before and driver.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        end_s = min(deadline_s, time.monotonic() + self.random.uniform(0.0, WORKING_S))
         while time.monotonic() < end_s and driver.poll() is None:
             time.sleep(0.005)
         if driver.poll() is not None:

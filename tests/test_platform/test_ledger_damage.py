@@ -185,7 +185,7 @@ def test_without_checksums_flipped_bits_would_give_wrong_values(scratch: Path, s
 def test_a_file_that_is_no_ledger_is_refused_by_name_and_repair_puts_it_aside(tmp_path: Path, content: bytes) -> None:
     put(tmp_path / "s", {"ledger.db": content})
     for read in (read_events, Ledger.open):
-        with pytest.raises(LedgerDamaged, match=r"s/ledger\.db is damaged: .*'paretune repair'"):
+        with pytest.raises(LedgerDamaged, match=r"s/ledger\.db is damaged: .*'paretune resume NAME --repair'"):
             read(tmp_path / "s")
     report = repair(tmp_path / "s")
     assert report.kept == 0
@@ -251,7 +251,7 @@ def test_while_a_repair_is_unfinished_nothing_else_opens_the_ledger(tmp_path: Pa
     Ledger.open(tmp_path / "s").close()
     shutil.copy(tmp_path / "s" / "ledger.db", tmp_path / "s" / "ledger.db.repaired")
     for read in (read_events, Ledger.open):
-        with pytest.raises(LedgerDamaged, match="its repair was interrupted; call 'paretune repair' again"):
+        with pytest.raises(LedgerDamaged, match="its repair was interrupted; call 'paretune resume NAME --repair' again"):
             read(tmp_path / "s")
     assert repair(tmp_path / "s").kept == len(truth) + 1
     assert tell(read_events(tmp_path / "s"))[:-1] == truth

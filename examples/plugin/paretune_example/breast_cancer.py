@@ -78,7 +78,8 @@ class BreastCancer:
     def _data(self) -> tuple[Any, Any]:
         from sklearn.datasets import load_breast_cancer
 
-        return load_breast_cancer(return_X_y=True)
+        rows, labels = load_breast_cancer(return_X_y=True)
+        return rows, labels
 
     def _part(self, *parts: int) -> "Images":
         from torch import from_numpy

@@ -1,6 +1,7 @@
 """Multilayer perceptrons: how many hidden layers, how wide is each."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ class Perceptron:
 
     def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
         """Every index that names a choice gives a network."""
-        return np.all((genotypes_ND >= 0) & (genotypes_ND < num_choices(self.decisions)), axis=1)
+        return np.asarray(np.all((genotypes_ND >= 0) & (genotypes_ND < num_choices(self.decisions)), axis=1))
 
     def encode(self, genotypes_ND: Genotypes) -> NDArray[np.float64]:
         """`(N, D)`: (index + 1) / choices, 0.0 for layers that are left out."""
@@ -75,7 +76,7 @@ class Perceptron:
         """(inputs, outputs) of each linear layer."""
         depth = int(genotype[0]) + 1
         sizes = [self._num_inputs, *(self._widths[int(gene)] for gene in genotype[1 : depth + 1]), self._num_classes]
-        return list(zip(sizes[:-1], sizes[1:], strict=True))
+        return list(pairwise(sizes))
 
     def _active(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
         """`(N, D)` which decisions matter: the depth itself and as many layers as it says."""

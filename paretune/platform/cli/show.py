@@ -1,20 +1,30 @@
 """What the commands print: studies, plans, plugins, results; for people or as JSON."""
 
 import json
+import math
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from paretune.core.errors import ParetuneError
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.platform.mirror import MirrorState
+from paretune.platform.cli.studies import again, study_folders
+from paretune.platform.mirror import MirrorState, mirror_state
 from paretune.platform.record.history import History
-from paretune.platform.record.summary import final_spreads, status, summary_json
+from paretune.platform.record.lock import is_held, read_owner
+from paretune.platform.record.summary import Spread, final_spreads, status, summary_json
+from paretune.platform.report.units import label
+from paretune.platform.spec.compare import duration_text
 from paretune.platform.spec.load import LoadedSpec
-from paretune.platform.spec.model import DEFAULT_TRACKING_URI
+from paretune.platform.spec.model import DEFAULT_TRACKING_URI, BudgetSpec
 from paretune.platform.study.api import recorded_spec
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.study import StudyResult, read_history
@@ -22,14 +32,33 @@ from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
 
-console = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH = 250
+"""Columns where the output is no terminal: tables are not folded there."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the group, which ends every command alike; rich would exit with 1."""
+        raise
+
+
+console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH)
 
 PLUGINS: dict[str, Registry] = {"spaces": SPACES, "searchers": SEARCHERS, "hardware": HARDWARE, "tasks": TASKS}
 
 
 def print_json(value: Any) -> None:
     """JSON for scripts."""
-    console.print(json.dumps(value, indent=2, default=str), markup=False)
+    click.echo(json.dumps(_finite(value), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for numbers that JSON has no form for."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def tracking_uri(folder: Path | None) -> str:
@@ -40,107 +69,133 @@ def tracking_uri(folder: Path | None) -> str:
 
 
 def show_studies(storage: Path, *, as_json: bool) -> None:
-    """One line a study."""
-    folders = sorted(path.parent for path in storage.glob("*/ledger.db")) if storage.is_dir() else []
-    histories = [(folder, read_history(folder)) for folder in folders]
+    """One line a study; a damaged one hides no other."""
+    studies = [_brief(folder) for folder in study_folders(storage)]
     if as_json:
-        print_json([_brief(folder, history) for folder, history in histories])
+        print_json(studies)
         return
-    if not histories:
-        console.print(f"no studies in {storage}. Start one: paretune run studies/digits.yaml")
+    if not studies:
+        console.print(f"no studies in {storage}. Start one: paretune run studies/digits.yaml", markup=False)
         return
     table = Table("study", "status", "candidates", "front", "folder", box=None, pad_edge=False)
-    for folder, history in histories:
-        brief = _brief(folder, history)
-        table.add_row(history.header.name, brief["status"], str(brief["finished"]), str(brief["front"]), str(folder))
+    for study in studies:
+        table.add_row(study["name"], study["status"], *(str(study.get(name, "?")) for name in ("finished", "front")), study["folder"])
     console.print(table)
+    for study in studies:
+        if "error" in study:
+            console.print(f"{study['name']}: {study['error']}", markup=False)
 
 
-def _brief(folder: Path, history: History) -> dict[str, Any]:
-    return {
-        "name": history.header.name,
-        "folder": str(folder),
-        "status": status(history),
-        "finished": len(history.arrivals()),
-        "front": len(history.archive),
-    }
+def _brief(folder: Path) -> dict[str, Any]:
+    known = {"name": folder.name, "folder": str(folder)}
+    try:
+        history = read_history(folder)
+    except ParetuneError as error:
+        return {**known, "status": "unreadable", "error": str(error)}
+    return {**known, "status": _status(folder, history), "finished": len(history.arrivals()), "front": len(history.archive)}
+
+
+def _status(folder: Path, history: History) -> str:
+    """`finished`, `running`, or where it stopped."""
+    found = status(history)
+    if is_held(folder):
+        return "running"
+    return found if found == "finished" else "stopped"
 
 
 def show_study(folder: Path, *, as_json: bool) -> None:
     """Where one study is."""
     history = read_history(folder)
+    summary = summary_json(history)
+    mirror = None if not _is_tracked(history) else mirror_state(folder)
+    now = _status(folder, history)
     if as_json:
-        print_json(summary_json(history))
+        print_json({**summary, "status": now, "folder": str(folder), "mlflow": mirror_values(mirror)})
         return
-    counts = summary_json(history)["counts"]
+    counts = summary["counts"]
     outcomes = ", ".join(f"{number} {name}" for name, number in counts["outcomes"].items()) or "none finished"
-    console.print(f"study {history.header.name} ({folder}): {status(history)}")
+    owner = read_owner(folder) if now == "running" else None
+    by_whom = f" by {owner.describe()}" if owner else ""
+    console.print(f"study {history.header.name} ({folder}): {now}{by_whom}", markup=False)
     for phase, reason in history.phases.items():
-        console.print(f"  {phase}: {reason}")
+        console.print(f"  {phase}: {reason}", markup=False)
     console.print(f"  candidates: {outcomes}; {counts['pending']} pending, {counts['screened']} screened out by free costs")
+    if mirror is not None:
+        console.print(f"  MLflow: {mirror_line(mirror, None if now == 'running' else folder)}", markup=False)
     show_front(history)
-    if status(history) != "finished":
-        console.print(f"Go on with: paretune resume {_again(folder)}")
+    if now == "stopped":
+        console.print(f"Go on with: paretune resume {again(folder)}", markup=False)
+
+
+def _is_tracked(history: History) -> bool:
+    return recorded_spec(history.header).spec.tracking.uri is not None
 
 
 def show_front(history: History) -> None:
     """The front as a table, with what the final training made of it."""
     if len(history.archive) == 0:
-        console.print("  no feasible candidate yet")
+        console.print("  no feasible candidate yet" if "search" not in history.phases else "  no candidate meets the limits")
         return
-    reference = ", ".join(f"{item.metric} {readable(item.metric, item.reference)}" for item in history.problem.objectives)
+    reference = ", ".join(f"{label(item.metric)} {readable(item.metric, item.reference)}" for item in history.problem.objectives)
     volume = history.archive.hypervolume(history.problem.reference)
-    console.print(f"  hypervolume {volume:.6g} against the reference point {reference}")
+    console.print(f"  hypervolume {volume:.6g} against the reference point {reference}", markup=False)
     finals = {index: final_spreads(group) for index, group in history.finals().items()}
     metrics = list(history.problem.metrics)
     tested = sorted({name for spreads in finals.values() for name in spreads if name.startswith("test.")})
-    table = Table("candidate", *metrics, *(f"{name} (retrained)" for name in tested), box=None, pad_edge=False)
+    table = Table("candidate", box=None, pad_edge=False)
+    for heading in (*(label(name) for name in metrics), *(f"{label(name)} (retrained)" for name in tested)):
+        table.add_column(heading, justify="right")
     for record in history.front():
         spreads = finals.get(record.job.ask_index, {})
-        retrained = [
-            f"{readable(name, spreads[name].mean)} ± {readable(name, spreads[name].std or 0.0)}" if name in spreads else ""
-            for name in tested
-        ]
-        table.add_row(str(record.job.ask_index), *(readable(name, record.metrics[name]) for name in metrics), *retrained)
+        retrained = [_spread(name, spreads[name]) if name in spreads else "" for name in tested]
+        table.add_row(f"#{record.job.ask_index}", *(readable(name, record.metrics[name]) for name in metrics), *retrained)
     console.print(table)
+
+
+def _spread(name: str, spread: Spread) -> str:
+    """`97.2 % ± 0.3 %`, and the mean alone where there is one value."""
+    mean = readable(name, spread.mean)
+    return mean if spread.std is None else f"{mean} ± {readable(name, spread.std)}"
 
 
 def show_result(result: StudyResult, *, as_json: bool) -> None:
     """What a study gave and what to do next."""
     history, folder = result.history, result.folder
-    mirror = None if result.mirror is None else mirror_line(result.mirror, folder)
     if as_json:
-        networks = [str(path) for path in result.networks]
-        print_json({**summary_json(history), "folder": str(folder), "report": str(result.report), "networks": networks, "mlflow": mirror})
+        files = {"folder": str(folder), "report": str(result.report), "networks": [str(path) for path in result.networks]}
+        print_json({**summary_json(history), **files, "mlflow": mirror_values(result.mirror)})
         return
-    console.print(f"\nstudy {history.header.name}: {history.phases.get('search', 'search not ended')}")
+    console.print(f"\nstudy {history.header.name}: {history.phases.get('search', 'search not ended')}", markup=False)
     show_front(history)
-    if mirror:
-        console.print(f"MLflow: {mirror}")
+    if result.mirror is not None:
+        console.print(f"MLflow: {mirror_line(result.mirror, folder)}", markup=False)
     console.print("\nNext:")
-    console.print(f"  report           open {result.report}")
+    console.print(f"  report           open {result.report}", markup=False)
     if result.networks:
-        console.print(f"  networks         {folder / 'networks'}  (ONNX, safetensors; best: {result.networks[0].name})")
-    console.print(f"  compare runs     paretune ui {_again(folder)}")
-    console.print(f"  search further   paretune resume {_again(folder)} --set budget.trials={2 * max(len(history.arrivals()), 1)}")
+        console.print(f"  networks         {folder / 'networks'}  (ONNX, safetensors; best: {result.networks[0].name})", markup=False)
+    if result.mirror is not None:
+        console.print(f"  compare runs     paretune ui {again(folder)}", markup=False)
+    more = 2 * max(len(history.arrivals()), 1)
+    console.print(f"  search further   paretune resume {again(folder)} --set budget.trials={more}", markup=False)
 
 
 def mirror_line(state: MirrorState, folder: Path | None = None) -> str:
     """How far MLflow is, in one line."""
     if not state.waiting:
         return f"{state.mirrored:,} runs, level with the ledger"
-    later = f"; later: paretune sync {_again(folder)}" if folder else ""
+    later = f"; later: paretune sync {again(folder)}" if folder else ""
     return f"{state.mirrored:,} runs, {state.waiting:,} wait ({state.message or 'not done yet'}){later}"
 
 
-def _again(folder: Path) -> str:
-    return folder.name if folder.parent == Path("runs") else f"{folder.name} --storage {folder.parent}"
+def mirror_values(state: MirrorState | None) -> dict[str, Any] | None:
+    """How far MLflow is, for scripts; None where tracking is off."""
+    return None if state is None else {"mirrored": state.mirrored, "waiting": state.waiting, "message": state.message}
 
 
 def show_plugins(what: str, *, as_json: bool) -> None:
     """Registered plugins of one kind with their options."""
     registry = PLUGINS[what]
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "name": name,
             "description": registry.describe(name),
@@ -160,7 +215,7 @@ def show_plugins(what: str, *, as_json: bool) -> None:
         print_json(entries)
         return
     for entry in entries:
-        console.print(f"[bold]{entry['name']}[/bold]  {entry['description']}")
+        console.print(Text.assemble((entry["name"], "bold"), f"  {entry['description']}"))
         for option in entry["options"]:
             default = "required" if option["required"] else f"default {option['default']!r}"
             console.print(f"    {option['name']}: {option['type']}, {default}", markup=False)
@@ -185,9 +240,17 @@ def show_plan(loaded: LoadedSpec, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": True, "file": loaded.file, "notes": notes, **facts})
         return
+    goals = " and ".join(f"{item.metric} {item.direction.value}" for item in plan.problem.objectives)
     console.print(
-        f"{loaded.file}: ok. Study '{facts['name']}': {facts['searcher']} over {facts['architectures']:,} architectures of "
-        f"{facts['space']}; {' and '.join(facts['objectives'])}"
+        f"{loaded.file}: ok. Study '{plan.spec.name}': {plan.spec.searcher.name}, {_budget(plan.spec.budget)}, "
+        f"over {plan.space.size:,} architectures of {plan.spec.space.name}; {goals}",
+        markup=False,
     )
     for note in notes:
         console.print(f"note: {note}", markup=False)
+
+
+def _budget(budget: BudgetSpec) -> str:
+    """`64 candidates or 15m`."""
+    parts = [f"{budget.trials:,} candidates"] if budget.trials is not None else []
+    return " or ".join([*parts, duration_text(budget.time_s)] if budget.time_s is not None else parts)

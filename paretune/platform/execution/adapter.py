@@ -14,8 +14,9 @@ from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryErro
 from ray.tune.search import Searcher as RaySearcher
 
 from paretune.core.canonical import canonical_json
-from paretune.core.errors import BadInput, did_you_mean
+from paretune.core.errors import BadInput, EvaluationError
 from paretune.core.genotype import Choice, named
+from paretune.core.metrics import Direction, Metric, checked_metrics
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome, Trial
@@ -79,15 +80,15 @@ class TuneSearcher(RaySearcher):
     def _read(self, result: Mapping[str, Any] | None, error: bool) -> tuple[Outcome, dict[str, float]]:
         if error or result is None:
             return Outcome.CRASHED, {}
-        missing = [name for name in self._problem.metrics if name not in result]
-        if missing:
-            hints = "; ".join(f"'{name}'.{did_you_mean(name, list(result))}" for name in missing)
-            logger.error("a trial ended without reporting %s It counts as failed", hints)
-            return Outcome.USER_ERROR, {}
-        metrics = {name: float(result[name]) for name in self._problem.metrics}
-        if not all(math.isfinite(value) for value in metrics.values()):
+        values = {name: result[name] for name in self._problem.metrics if name in result}
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values.values()):
             return Outcome.DIVERGED, {}
-        return Outcome.OK, metrics
+        expected = {name: Metric(name=name, unit="", direction=Direction.MIN) for name in self._problem.metrics}
+        try:
+            return Outcome.OK, checked_metrics(result, expected, producer="a trial")
+        except EvaluationError as problem:
+            logger.error("%s; it counts as failed", problem)
+            return Outcome.USER_ERROR, {}
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state as JSON, when Tune asks."""
@@ -185,7 +186,7 @@ def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
     if isinstance(error, NodeDiedError | ActorUnavailableError):
         return Outcome.PREEMPTED, "its node died or cannot be reached"
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        return Outcome.CRASHED, f"its worker could not start: {_last_line(text)}"
+        return Outcome.USER_ERROR, f"its worker could not start: {_last_line(text)}"
     if isinstance(error, RayActorError):
         return Outcome.CRASHED, "its worker process died (a signal, an exit or a crash of native code)"
     if isinstance(error, RayTaskError) and "StorageError" in text:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from paretune.core.errors import BadInput, ClusterLost
 
 MIB = 2**20
+CONNECT_S = 5.0
 
 ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files: 10 ms a trial, and the ledger has it all
@@ -49,6 +51,7 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
         BadInput: no cluster answers at `address`.
         ClusterLost: the local Ray did not start.
     """
+    check_address(address)
     prepare_environment()
     token = Path("~/.ray/auth_token").expanduser()
     if address is not None and token.exists():
@@ -70,6 +73,25 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
             shutil.rmtree(session, ignore_errors=True)  # logs and sockets, a megabyte that Ray leaves behind
 
 
+def check_address(address: str | None) -> None:
+    """Refuse at once what Ray would try for ten minutes: an address where nothing listens, or that is none.
+
+    Raises:
+        BadInput: what is wrong with it.
+    """
+    if address in (None, "auto"):
+        return
+    host, _, port = str(address).rpartition(":")
+    if "://" in host or not host or not port.isdecimal():
+        raise BadInput(f"--address {address}: expected HOST:PORT of the head (port 6379 where 'ray start --head' chose it), or 'auto'")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(
+            f"no Ray cluster answers at '{address}': {error}. Start one with 'ray start --head', or leave the address out"
+        ) from error
+
+
 def _connect(address: str | None, num_cpus: int) -> None:
     import ray
 
@@ -84,8 +106,9 @@ def _connect(address: str | None, num_cpus: int) -> None:
         ray.shutdown()
         if address is None:
             raise ClusterLost(f"the local Ray did not start: {error}") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise BadInput(
-            f"no Ray cluster answers at '{address}': {error}. Start one with 'ray start --head', or leave the address out"
+            f"no Ray cluster answers at '{address}': {reason}. Start one with 'ray start --head', or leave the address out"
         ) from error
 
 

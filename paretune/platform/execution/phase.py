@@ -185,6 +185,4 @@ class Phase(ABC):
         failed, ended = self._failures.total(), self._num_ended_now
         if (ended >= FAILURES_BEFORE_STOP and failed == ended) or (ended >= JUDGED_BY_RATE and failed > ended / 2):
             message, count = self._failures.most_common(1)[0]
-            raise SearchFailed(
-                f"{failed} of {ended} candidates failed, {count} of them with {message}. Mend the cause, then resume"
-            )
+            raise SearchFailed(f"{failed} of {ended} candidates failed, {count} of them with {message}. Mend the cause, then resume")

@@ -79,11 +79,12 @@ class SearchPhase(Phase):
         job = self._propose()
         if job is not None:
             return job
-        if self._dialogue.exhausted:
-            return Done(f"all {self._space.size:,} architectures tried")
-        if self._num_barren >= SCREENED_BEFORE_STOP:
+        nothing_fits = self._dialogue.exhausted and self._num_asked == 0
+        if self._num_barren >= SCREENED_BEFORE_STOP or nothing_fits:
             self.context.record()
             raise SearchFailed(self._unreachable())
+        if self._dialogue.exhausted:
+            return Done(f"all {self._space.size:,} architectures tried")
         if not self._running:
             raise SearchFailed(
                 "the searcher proposes nothing although no result is missing and the space is not exhausted: a bug in the searcher"
@@ -98,6 +99,12 @@ class SearchPhase(Phase):
                 return None
             index, genotype = proposal
             job = self._factory.search(ask_index=index, genotype=genotype, choices=named(self._space.decisions, genotype))
+            known = self.history.records.get(job.id)
+            if known is not None:
+                raise SearchFailed(
+                    f"ask {index} of the searcher repeats the architecture of ask {known.job.ask_index}: a bug in the searcher, "
+                    "which must propose every architecture once (see paretune.testing.searcher)"
+                )
             costs = {name: float(values[0]) for name, values in self._screen(as_genotypes([genotype], len(genotype))).items()}
             if self.history.problem.known_violation(costs) <= 0:
                 self._num_barren = 0

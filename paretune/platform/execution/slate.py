@@ -57,7 +57,10 @@ class Slate:
         )
 
     def restore(self, *, seed: int) -> None:
-        """Put the state back and seed the global generators, for code that uses them against advice."""
+        """Put the state back and seed the global generators, for code that uses them against advice.
+
+        Torch is not loaded for it: in the first candidate that does, torch's generator starts at torch's own fixed seed.
+        """
         with contextlib.suppress(OSError):  # Tune's folder of an earlier trial; nothing of ours is found by it
             os.chdir(self.folder)
         os.environ.clear()
@@ -106,7 +109,7 @@ def _restore_torch(before: dict[str, Any] | None, seed: int) -> None:
 
     before = before or {
         "dtype": torch.float32,
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()),  # Ray sets it in every worker
         "deterministic": False,
     }
     torch.manual_seed(seed)
@@ -116,4 +119,5 @@ def _restore_torch(before: dict[str, Any] | None, seed: int) -> None:
     if torch.get_default_device().type != "cpu":
         torch.set_default_device(None)  # not "cpu", which would hook into every call
     torch.set_num_threads(before["threads"])
-    torch.use_deterministic_algorithms(before["deterministic"])
+    if torch.are_deterministic_algorithms_enabled() != before["deterministic"]:  # the call imports torch's compiler, for seconds
+        torch.use_deterministic_algorithms(before["deterministic"])

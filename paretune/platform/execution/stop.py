@@ -64,3 +64,30 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def end_on_signals(request: StopRequest) -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Interrupted` at once: for what comes before and after the phases, where nobody looks at the request."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        request.number = number
+        raise KeyboardInterrupt  # Ray, when it starts, swallows every `Exception`
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    except KeyboardInterrupt:
+        request.raise_if_set()
+        raise
+    except SystemExit as error:  # the SIGTERM handler that `ray.init` sets
+        if error.code == signal.SIGTERM:
+            raise Interrupted(signal.SIGTERM) from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -22,6 +22,7 @@ from paretune.platform.execution.slate import Slate
 from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job, plain
 from paretune.platform.record.results import read_result, result_bytes, result_path, write_result
 
+TRACEBACK_BYTES = 2**18
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 
 
@@ -116,7 +117,8 @@ class Worker:
         folder = self._folder / "errors"
         folder.mkdir(exist_ok=True)
         lines = traceback.TracebackException.from_exception(error, limit=50, max_group_depth=2).format()
-        write_durably(folder / f"{job.id}.txt", "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace"))
+        text = "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace")
+        write_durably(folder / f"{job.id}.txt", text[:TRACEBACK_BYTES])
 
 
 def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation:

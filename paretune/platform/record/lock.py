@@ -75,6 +75,17 @@ def read_owner(folder: Path) -> Owner | None:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process of this host runs the study, as far as the kernel tells; the lock is not touched."""
+    try:
+        status = (folder / LOCK_FILE).lstat()
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    return any(fields[1] == "FLOCK" and place in fields for fields in map(str.split, locks) if len(fields) > 1)
+
+
 class StudyLock:
     """A held lock; call `release` to give it back. The death of the process gives it back too."""
 

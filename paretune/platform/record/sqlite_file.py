@@ -19,7 +19,7 @@ LOG_SUFFIX = "-wal"
 PAGE_BYTES = 4096
 BUSY_S = 10.0
 """How long to wait for another process's transaction."""
-ADVICE = ". 'paretune repair' keeps every event before the damage and moves the damaged files aside"
+ADVICE = ". 'paretune resume NAME --repair' keeps every event before the damage and moves the damaged files aside"
 
 
 def ledger_path(folder: Path) -> Path:
@@ -32,7 +32,7 @@ def ledger_path(folder: Path) -> Path:
     """
     path = folder / LEDGER_FILE
     if os.path.lexists(folder / REPAIRED_FILE):
-        raise LedgerDamaged(f"{path}: its repair was interrupted; call 'paretune repair' again, it goes on where it was")
+        raise LedgerDamaged(f"{path}: its repair was interrupted; call 'paretune resume NAME --repair' again, it goes on where it was")
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:

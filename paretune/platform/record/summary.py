@@ -124,7 +124,7 @@ def summary_json(history: History) -> dict[str, Any]:
 def _candidate(record: Record) -> dict[str, Any]:
     return {
         "id": record.job.id,
-        "ask_index": record.job.ask_index,
+        "candidate": record.job.ask_index,
         "choices": dict(record.choices),
         "metrics": {name: value for name, value in record.metrics.items() if math.isfinite(value)},
     }
@@ -132,7 +132,7 @@ def _candidate(record: Record) -> dict[str, Any]:
 
 def _final(ask_index: int, group: Sequence[Record]) -> dict[str, Any]:
     return {
-        "ask_index": ask_index,
+        "candidate": ask_index,
         "choices": dict(group[0].choices),
         "seeds": len(group),
         "outcomes": [record.outcome.value if record.outcome else "pending" for record in group],

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from paretune.core.errors import SpecChanged
 from paretune.core.metrics import readable
@@ -87,7 +88,8 @@ def refuse_changes(study: str, changes: Sequence[Change], loaded: LoadedSpec) ->
         if lines and lines[0]
         else ", ".join(change.path for change in refused)
     )
-    advice = f"Either undo {undo}, or start a new study under another name (name: {_next_name(study)}):\n  paretune run {loaded.file}"
+    file = loaded.file if Path(loaded.file).is_file() else "SPEC"  # a recorded spec is no file
+    advice = f"Either undo {undo}, or start a new study under another name:\n  paretune run {file} --name {_next_name(study)}"
     return SpecChanged("\n".join([f"study '{study}' was started from another spec; not resumed.", *table, advice]))
 
 

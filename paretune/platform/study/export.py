@@ -1,11 +1,14 @@
 """Takes one candidate out of a study as files; trains it by the final protocol first where that was not done."""
 
+import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.core.errors import BadInput, ParetuneError
+from paretune.core.files import TEMPORARY_PREFIX
 from paretune.core.protocols import Device, Measurement
 from paretune.core.trial import Outcome
 from paretune.platform.execution.evaluator import StagedEvaluator
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def export_candidate(folder: Path, ask_index: int, target: Path) -> Path:
-    """Write the network of candidate number `ask_index` to the folder `target`; that folder.
+def export_candidate(folder: Path, ask_index: int, target: Path, *, announce: Callable[[str], None] = lambda _: None) -> Path:
+    """Write the network of candidate number `ask_index` to the folder `target`; that folder, complete or not at all.
+
+    Args:
+        folder: of the study.
+        ask_index: number of the candidate.
+        target: must not be there yet; folders above it are made.
+        announce: told before something that takes long.
 
     Raises:
         BadInput: no such candidate, or the target exists.
@@ -31,16 +40,18 @@ def export_candidate(folder: Path, ask_index: int, target: Path) -> Path:
     if record is None:
         front = ", ".join(str(item.job.ask_index) for item in history.front()) or "none yet"
         raise BadInput(f"study '{history.header.name}' has no candidate {ask_index}. On its front: {front}")
-    if target.exists():
+    if os.path.lexists(target):
         raise BadInput(f"{target}: exists already; choose another folder with --to")
+    target.parent.mkdir(parents=True, exist_ok=True)
     best = best_seed(history, history.finals().get(ask_index, []))
     trained = None if best is None else folder / "work" / best.job.id / "network"
-    if trained is not None and trained.is_dir():
-        shutil.copytree(trained, target)
-        return target
-    with tempfile.TemporaryDirectory(prefix="paretune-export-") as scratch:
-        _train(history, record, Path(scratch))
-        shutil.copytree(Path(scratch) / "network", target)
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}export-", dir=target.parent) as scratch:
+        if trained is None or not trained.is_dir():
+            announce(f"candidate {ask_index} has no final training yet: training it now, nothing is added to the study")
+            _train(history, record, Path(scratch))
+        else:
+            shutil.copytree(trained, Path(scratch) / "network")
+        (Path(scratch) / "network").rename(target)
     return target
 
 

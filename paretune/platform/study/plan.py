@@ -61,6 +61,10 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
     spec = loaded.spec
     task = builder.create(TASKS, ("task",), spec.task, spec.task.name)
     targets = {name: builder.create(HARDWARE, ("hardware", name), target, target.kind) for name, target in spec.hardware.items()}
+    for name, hardware in targets.items():
+        if hardware is not None and not isinstance(hardware, Device):
+            told = f"'{spec.hardware[name].kind}' computes costs and does not measure; a target must have measure()"
+            builder.problems.append(loaded.problem(("hardware", name), told))
     space = None
     if task is not None:
         supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}

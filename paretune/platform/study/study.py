@@ -15,7 +15,7 @@ from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.phase import Phase, PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
-from paretune.platform.execution.stop import StopRequest, stop_on_signals
+from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import WorkerLimits, recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.history import Header, History
@@ -125,7 +125,7 @@ def run_study(
     """
     progress = progress or Progress(quiet=True)
     stop = StopRequest()
-    with Ledger.open(folder, takeover=takeover) as ledger:
+    with end_on_signals(stop), Ledger.open(folder, takeover=takeover) as ledger:
         history = History.fold(read_events(folder), details=False)
         context = _context(folder, ledger, history, plan)
         _check_protocol(history, plan)
@@ -190,26 +190,26 @@ def _run_phases(
 ) -> None:
     spec, history = plan.spec, context.history
     if history.phases.keys() >= {"search", "final"}:
+        progress.message("nothing is left to run: the study is finished. More candidates: --set budget.trials=N")
         return
     targets = () if evaluator is not None else tuple(spec.hardware)
     slots = spec.run.workers or max(1, available_cpus() - len(targets))
-    progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {slots} candidates at a time")
+    at_a_time = "one candidate" if slots == 1 else f"{slots} candidates"
+    progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {at_a_time} at a time")
     with ray_cluster(address=address, num_cpus=slots + len(targets)), stop_on_signals(stop):
+        stop.raise_if_set()
         executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
-        try:
-            if "search" not in history.phases:
-                search = _search_phase(plan, context)
-                reason = executor.run(search, title="search", total=spec.budget.trials)
-                context.record([("phase", {"name": "search", "reason": reason})])
-            progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
-            if spec.final is not None and evaluator is None:
-                final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=spec.final.seeds)
-                reason = executor.run(final, title="final training", total=final.num_jobs)
-            else:
-                reason = "none asked for"
-            context.record([("phase", {"name": "final", "reason": reason})])
-        finally:
-            progress.end()
+        if "search" not in history.phases:
+            search = _search_phase(plan, context)
+            reason = executor.run(search, title="search", total=spec.budget.trials)
+            context.record([("phase", {"name": "search", "reason": reason})])
+        progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
+        if spec.final is not None and evaluator is None:
+            final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=spec.final.seeds)
+            reason = executor.run(final, title="final training", total=final.num_jobs)
+        else:
+            reason = "none asked for"
+        context.record([("phase", {"name": "final", "reason": reason})])
 
 
 class _Executor:
@@ -243,14 +243,17 @@ class _Executor:
         from paretune.platform.execution.runner import run_phase
 
         self._progress.begin(title, total=total, done=phase.num_ended, history=phase.history)
-        return run_phase(
-            phase,
-            evaluator=self._evaluator,
-            folder=self._folder,
-            resources=self._resources,
-            stop=self._stop,
-            on_step=lambda: self._progress.step(phase.history, phase.num_ended),
-        )
+        try:
+            return run_phase(
+                phase,
+                evaluator=self._evaluator,
+                folder=self._folder,
+                resources=self._resources,
+                stop=self._stop,
+                on_step=lambda: self._progress.step(phase.history, phase.num_ended),
+            )
+        finally:
+            self._progress.end()
 
 
 def job_factory(plan: Plan) -> JobFactory:
