@@ -59,27 +59,37 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def uri(self) -> str:
+    def uri(self) -> str:  # noqa: D102
         return f"http://127.0.0.1:{self._port}"
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: D102
         settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True, cwd=self._folder
+                self._command, env={**os.environ, **settings}, stdout=log, stderr=log, process_group=0, cwd=self._folder
             )
-        os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
 
-    def wait(self) -> None:
+    def step_back(self) -> None:  # noqa: D102
+        if self._process is not None:
+            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
+
+    def restart(self) -> None:  # noqa: D102
+        self.start()
+        self.step_back()
+
+    def wait(self) -> None:  # noqa: D102
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=2)
                 return
-            time.sleep(0.2)
+            except urllib.error.HTTPError:
+                return  # 500 is an answer
+            except OSError:
+                time.sleep(0.2)
         raise TimeoutError(f"{self.uri} does not answer")
 
-    def kill(self) -> None:
+    def kill(self) -> None:  # noqa: D102
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -107,8 +117,8 @@ def broken_server(folder: Path) -> Server:
 def running(server: Server) -> Iterator[Server]:
     server.start()
     try:
-        with contextlib.suppress(urllib.error.HTTPError):  # 500 is an answer
-            server.wait()
+        server.wait()
+        server.step_back()
         yield server
     finally:
         server.kill()
@@ -119,9 +129,9 @@ class Outage(Progress):
 
     def __init__(self, server: Server, count: int) -> None:
         super().__init__(quiet=True)
-        self._server, self._moments = server, [(2 * count // 3, server.start), (count // 3, server.kill)]
+        self._server, self._moments = server, [(2 * count // 3, server.restart), (count // 3, server.kill)]
 
-    def step(self, history: History, count: int) -> None:
+    def step(self, history: History, count: int) -> None:  # noqa: ARG002, D102
         if self._moments and count >= self._moments[-1][0]:
             self._moments.pop()[1]()
 

@@ -3,4 +3,4 @@
 from paretune.platform.cli.commands import main
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="paretune")  # not "python -m paretune": messages, completion and documentation say paretune

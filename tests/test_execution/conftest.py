@@ -1,6 +1,7 @@
 """Searches whose candidates do what a test wants, on a local Ray that all tests of this folder share or in this process."""
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,20 @@ import pytest
 from paretune.core.genotype import Decision
 from paretune.core.objectives import Problem
 from paretune.core.protocols import Searcher, SearchSpace
-from paretune.platform.execution.cluster import ray_cluster
+from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.execution.phase import Done, Wait
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.history import History, Record
 from paretune.platform.record.jobs import Evaluation, Evaluator, Job
-from paretune.platform.record.ledger import Ledger, read_events
 from paretune.searchers.random_search import RandomSearch
 from paretune.testing.evaluators import FunctionEvaluator
 from paretune.testing.problems import TabulatedSpace
 from paretune.testing.studies import PROBLEM, FormulaStudy, open_formula_study, produced_metrics
+
+QUIET = "ray" not in sys.modules
+"""Whether Ray, which reads its settings when it is imported, reads ours: some tests of this folder import it at once."""
+prepare_environment()
 
 Behaviour: TypeAlias = Callable[[Job, Path], Mapping[str, float] | Evaluation]
 
@@ -39,6 +43,12 @@ def local_ray() -> Iterator[None]:
     """One Ray with two processors for every test that asks."""
     with ray_cluster(address=None, num_cpus=2):
         yield
+
+
+@pytest.fixture
+def quiet() -> bool:
+    """Whether Ray has the settings that keep it from printing."""
+    return QUIET
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,9 +116,3 @@ def candidates(tmp_path: Path) -> Iterator[Callable[..., Candidates]]:
     yield make
     for study in opened.values():
         study.ledger.close()
-
-
-@pytest.fixture
-def events_of(tmp_path: Path) -> Callable[[Ledger], list[tuple[str, Mapping[str, Any]]]]:
-    """Kind and body of everything in a ledger."""
-    return lambda ledger: [(event.kind, event.body) for event in read_events(ledger.path.parent)]

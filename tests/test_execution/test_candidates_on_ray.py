@@ -67,7 +67,7 @@ def make_zoo(produced: Any) -> FunctionEvaluator:
     return Zoo(behave, produced)
 
 
-def test_each_way_to_fail_gets_its_class_and_the_others_go_on(candidates: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_way_to_fail_gets_its_class_and_the_others_go_on(candidates: Make, capfd: pytest.CaptureFixture[str], quiet: bool) -> None:
     limits = WorkerLimits(timeout_s=3.0, memory_bytes=2048 * MIB)
     search = candidates(make_zoo(MEASURED), trials=30, limits=limits)
     assert search.on_ray() == "budget of 30 candidates spent"
@@ -94,8 +94,11 @@ def test_each_way_to_fail_gets_its_class_and_the_others_go_on(candidates: Make, 
     assert "'accuracy' is nan" in records[19].evaluation.message
     assert {record.outcome for record in search.history.front()} == {Outcome.OK}
     assert not list((search.study.folder / "work").iterdir())  # also of those that were killed
-    said = capfd.readouterr()
-    assert said.out + said.err == ""
+    said, folder = capfd.readouterr(), session_folder()
+    assert said.out + said.err == "" or not quiet
+    assert folder is not None
+    assert not list(folder.glob("paretune-*"))
+    assert not list((folder / "artifacts").iterdir())  # where Ray keeps files of every trial
 
 
 def test_a_cause_that_all_share_stops_the_search(candidates: Make) -> None:
@@ -136,14 +139,6 @@ def test_a_candidate_that_prints_without_end_does_not_fill_the_disk(candidates: 
     candidates(behave, trials=3).on_ray(on_step=measure)  # 200 MB
     measure()
     assert max(sizes) < 60 * MIB
-
-
-def test_a_run_leaves_nothing_of_its_trials_in_rays_folder(candidates: Make) -> None:
-    folder = session_folder()
-    assert folder is not None
-    candidates(lambda job, workspace: {"accuracy": 0.5, "host.latency_s": 1e-5}, trials=3).on_ray()
-    assert not list(folder.glob("paretune-*"))
-    assert not list((folder / "artifacts").iterdir())
 
 
 def test_storage_that_disappears_stops_a_search_whose_candidates_run_long(candidates: Make) -> None:
@@ -212,7 +207,7 @@ class Killer:
 
 @pytest.mark.timeout(3600 if FULL else 300)
 def test_training_whose_workers_are_killed_goes_on_from_its_checkpoints_to_the_same_numbers(candidates: Make, tmp_path: Path) -> None:
-    kills, witness = (50 if FULL else 6), tmp_path / "epochs.txt"
+    kills, witness = (50 if FULL else 5), tmp_path / "epochs.txt"
     space = DigitsConv(input_shape=(1, 8, 8), num_classes=10, stages=1, widths=(8, 16), kernels=(3,), expansions=(1, 2))
     options = {"space": space, "trials": kills, "retries": 100}
     search, killer = candidates(make_training(witness), **options), Killer(witness, kills)

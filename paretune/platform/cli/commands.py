@@ -140,7 +140,10 @@ def resume(
     _show_result(result, as_json)
 
 
-@main.command(short_help="Show where a study is, or all studies.")
+@main.command(
+    short_help="Show where a study is, or all studies.",
+    epilog=examples("paretune status                 one line a study", "paretune status digits --json   everything, for scripts"),
+)
 @optional_name_argument
 @storage_option
 @json_option

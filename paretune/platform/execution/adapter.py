@@ -178,7 +178,7 @@ class PhaseSearcher(RaySearcher):
 
 def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
     """What a Ray error says about a lost attempt, without process numbers: equal causes have equal messages."""
-    text = str(error)
+    text = "" if error is None else str(error)
     if isinstance(error, OutOfMemoryError) or "low on memory" in text:
         return Outcome.OOM, "killed by Ray's memory monitor"
     if isinstance(error, RayActorError) and getattr(error, "preempted", False):

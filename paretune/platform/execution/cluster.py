@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
 
@@ -95,7 +96,7 @@ def check_address(address: str | None) -> None:
 def _connect(address: str | None, num_cpus: int) -> None:
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "paretune"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "paretune"}
     try:
         if address is None:
             # "local": None would connect to the cluster that RAY_ADDRESS names.

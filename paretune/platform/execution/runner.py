@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import cloudpickle, tune
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
@@ -84,7 +85,7 @@ def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Wa
     logging.getLogger("ray.tune.tune").addFilter(_is_news)
     try:
         _tuner(trainable, searcher, scheduler, slots, scratch, watch).fit()
-    except (RayError, ConnectionError) as error:
+    except (RayError, TuneError, ConnectionError) as error:
         raise ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete") from error
     finally:
         for litter in (Path(scratch), scheduler.artifacts):

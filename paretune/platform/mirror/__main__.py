@@ -1,6 +1,7 @@
 """`python -m paretune.platform.mirror FOLDER [--follow]`: the mirror's process. The tracking URI comes from PARETUNE_TRACKING_URI."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -10,7 +11,8 @@ from paretune.core.errors import ParetuneError
 from paretune.platform.mirror.orders import Orders
 from paretune.platform.record.redaction import plain
 
-NICENESS = 10
+NICENESS = 19
+FIRST_LOOK_S = 1.0
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror retries itself, after looking whether the first request was carried out
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -34,6 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m paretune.platform.mirror", description="Copy a study's ledger into MLflow.")
     parser.add_argument("folder", type=Path, help="the study's folder")
     parser.add_argument("--follow", action="store_true", help="go on until 'finish SECONDS' or the end of standard input")
+    parser.add_argument("--background", action="store_true", help="use idle processors only, and begin at the first result")
     parser.add_argument("--experiment", help="name of the MLflow experiment (default: the study's)")
     parser.add_argument("--deadline", type=float, default=600.0, metavar="SECONDS", help="give up after this time (default 600)")
     options = parser.parse_args()
@@ -42,13 +45,30 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.environ.update(SETTINGS)
-    os.nice(NICENESS)
     orders = Orders(sys.stdin) if options.follow else Orders(None, deadline_s=options.deadline)
-    return _run(options.folder, options.experiment, orders)
+    return _run(options.folder, options.experiment, orders, background=options.background)
 
 
-def _run(folder: Path, experiment: str | None, orders: Orders) -> int:
+def _step_back() -> None:
+    """Run only when no processor has anything else to do. Niceness is not enough: Ray gives its workers 15."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _await_first_result(folder: Path, orders: Orders) -> None:
+    """Do not compete with the start of Ray and of the workers: importing MLflow takes seconds of a processor."""
+    from paretune.platform.mirror.state import mirror_state
+
+    while not orders.finishing and mirror_state(folder).waiting == 0:
+        orders.wait(FIRST_LOOK_S)
+
+
+def _run(folder: Path, experiment: str | None, orders: Orders, *, background: bool) -> int:
     try:
+        if background:
+            _step_back()
+            _await_first_result(folder, orders)
         from paretune.platform.mirror.follow import run_mirror  # brings MLflow in, after the environment was set
         from paretune.platform.spec.environment import resolve_env
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+PATIENCE_S = 10.0
+"""How long a server may fail when the order to finish has come; whoever gave it is waiting."""
 
 
 def run_mirror(folder: Path, *, tracking_uri: str, experiment: str | None, orders: Orders) -> int:
@@ -59,6 +62,7 @@ class _Loop:
         self._folder, self._live, self._memory, self._reconciler, self._orders = folder, live, memory, reconciler, orders
         self._backoff_s = FIRST_BACKOFF_S
         self._message = ""
+        self._failing_since_s: float | None = None
 
     def run(self) -> int:
         while not self._orders.too_late:
@@ -73,14 +77,22 @@ class _Loop:
             except (Unavailable, Refused, Gone) as error:
                 self._reconciler.doubt()
                 self._say(str(error))
+                if self._is_hopeless(finishing):
+                    break
                 self._orders.wait(self._backoff_s)
                 self._backoff_s = min(2 * self._backoff_s, LONGEST_BACKOFF_S)
                 continue
             self._say("")
-            self._backoff_s = FIRST_BACKOFF_S
+            self._backoff_s, self._failing_since_s = FIRST_BACKOFF_S, None
             if not more:
                 self._orders.wait(POLL_S)
         return self._reconciler.num_waiting
+
+    def _is_hopeless(self, finishing: bool) -> bool:
+        """Whether the server has failed for long enough while somebody waits."""
+        if finishing and self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        return finishing and self._failing_since_s is not None and time.monotonic() - self._failing_since_s >= PATIENCE_S
 
     def _say(self, message: str) -> None:
         """Note what keeps the mirror, once."""

@@ -58,19 +58,23 @@ class MirrorProcess:
                 self._process.stdin.close()
 
 
-def start_mirror(folder: Path, tracking_uri: str, experiment: str | None = None) -> MirrorProcess:
+def start_mirror(folder: Path, tracking_uri: str, experiment: str | None = None, *, background: bool = False) -> MirrorProcess:
     """Start a mirror that follows a study's ledger.
 
     Args:
         folder: the study's folder; what the mirror has to say is in its `mirror.log`.
         tracking_uri: MLflow's, may hold `${env:NAME}`. It reaches the process through the environment, where other users do not see it.
         experiment: name of the experiment; None is the study's name.
+        background: use only the time of processors that have nothing else to do, and begin at the first result.
     """
     command = [sys.executable, "-P", "-m", "paretune.platform.mirror", str(folder.absolute()), "--follow"]
     command += ["--experiment", experiment] if experiment else []
+    command += ["--background"] if background else []
+    # A process group of its own, so that Ctrl-C does not reach it, but no session: Linux shares processors between sessions first
+    # (autogroup), and a mirror in another one than the workers made them wait for 3 ms at every turn, however low its priority.
     with (folder / LOG_FILE).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=_environment(tracking_uri), start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=_environment(tracking_uri), process_group=0
         )
     return MirrorProcess(process, folder)
 

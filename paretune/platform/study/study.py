@@ -170,7 +170,7 @@ def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
     if plan.spec.tracking.uri is None:
         yield None
         return
-    mirror = start_mirror(folder, plan.spec.tracking.uri, plan.spec.name)
+    mirror = start_mirror(folder, plan.spec.tracking.uri, plan.spec.name, background=True)
     try:
         yield mirror
     finally:

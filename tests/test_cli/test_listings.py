@@ -1,0 +1,46 @@
+"""What may be named, and what a valid spec would run: for people and as JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "option"),
+    [
+        ("spaces", "digits_conv", "kernels"),
+        ("searchers", "nsga2", "population"),
+        ("hardware", "host", "runtime"),
+        ("tasks", "digits", "momentum"),
+    ],
+)
+def test_listed_plugins_show_their_options_with_type_and_default(what: str, name: str, option: str, paretune: Command) -> None:
+    text = paretune("list", what).stdout
+    entries = {entry["name"]: entry for entry in json.loads(paretune("list", what, "--json").stdout)}
+    found = next(item for item in entries[name]["options"] if item["name"] == option)
+    assert found["required"] is False
+    assert f"    {option}: {found['type']}, default" in text
+    assert f"{name}  {entries[name]['description']}" in text
+
+
+def test_printed_spec_is_valid_and_validate_says_what_it_would_run(paretune: Command, folder: Path) -> None:
+    (folder / "mine.yaml").write_text(paretune("init").stdout)
+    done = paretune("validate", "mine.yaml")
+    assert done.exit_code == 0
+    assert "nsga2, 64 candidates or 15m, over 75,866,112 architectures of digits_conv" in done.stdout
+    facts = json.loads(paretune("validate", "mine.yaml", "--json", "--set", "budget={time: 90s}").stdout)
+    assert (facts["ok"], facts["trials"], facts["time_s"]) == (True, None, 90.0)
+
+
+def test_status_of_a_study_that_has_not_begun_says_how_to_go_on(paretune: Command, new_study: Command) -> None:
+    new_study("digits")
+    done = paretune("status", "digits")
+    assert "stopped" in done.stdout
+    assert "no feasible candidate yet" in done.stdout
+    assert done.stdout.endswith("Go on with: paretune resume digits\n")
+    assert [study["name"] for study in json.loads(paretune("status", "--json").stdout)] == ["digits"]

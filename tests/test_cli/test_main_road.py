@@ -1,0 +1,127 @@
+"""The road a new user takes, through real processes and a real local Ray: run, look, resume, export."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ["budget.trials=4", "training.epochs=1", "final.epochs=1", "final.seeds=2", "searcher.population=2", "tracking.uri=none"]
+
+pytestmark = pytest.mark.ray
+
+
+def paretune(*words: str, folder: Path, timeout_s: float = 240.0) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "paretune", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_s)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the shipped study was run with a tiny budget."""
+    folder = tmp_path_factory.mktemp("home")
+    settings = [word for pair in TINY for word in ("--set", pair)]
+    done = paretune("run", str(ROOT / "studies" / "digits.yaml"), *settings, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for next_step in ("report.html", "networks", "paretune ui digits", "paretune resume digits"):
+        assert next_step in done.stdout
+    return folder
+
+
+def results(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (home / "runs" / "digits" / "results").rglob("*.json")}
+
+
+def test_run_leaves_a_report_and_networks_that_onnx_runtime_loads(home: Path) -> None:
+    from onnxruntime import InferenceSession
+
+    assert (home / "runs" / "digits" / "report.html").stat().st_size > 100_000
+    networks = sorted((home / "runs" / "digits" / "networks").iterdir())
+    assert networks
+    for network in networks:
+        assert InferenceSession(str(network / "network.onnx")).get_inputs()[0].shape[1:] == [1, 8, 8]
+
+
+def test_status_json_is_json_and_counts_what_was_trained(home: Path) -> None:
+    done = paretune("status", "digits", "--json", folder=home)
+    assert done.returncode == 0
+    summary = json.loads(done.stdout)
+    assert summary["status"] == "finished"
+    assert summary["counts"]["finished"] == 4
+    assert summary["counts"]["final"] == 2 * len(summary["front"])
+    assert all("test.accuracy" in final["metrics"] for final in summary["finals"])
+
+
+def test_second_run_of_the_same_name_is_refused_with_both_ways_on(home: Path) -> None:
+    done = paretune("run", str(ROOT / "studies" / "digits.yaml"), folder=home)
+    assert done.returncode == 2
+    assert "paretune resume digits" in done.stderr
+    assert "--name digits-2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_resume_with_a_larger_budget_trains_only_the_new_candidates(home: Path) -> None:
+    before = results(home)
+    done = paretune("resume", "digits", "--set", "budget.trials=5", folder=home)
+    assert done.returncode == 0, done.stderr
+    after = results(home)
+    assert {name: after[name] for name in before} == before
+    summary = json.loads(paretune("status", "digits", "--json", folder=home).stdout)
+    assert summary["counts"]["finished"] == 5
+
+
+def test_resume_with_another_space_is_refused_by_field(home: Path) -> None:
+    done = paretune("resume", "digits", "--set", "space.stages=2", folder=home)
+    assert done.returncode == 2
+    assert "space.stages" in done.stderr
+    assert "not allowed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_export_of_a_candidate_off_the_front_trains_it_first(home: Path) -> None:
+    summary = json.loads(paretune("status", "digits", "--json", folder=home).stdout)
+    front = {final["candidate"] for final in summary["finals"]}
+    other = next(number for number in range(5) if number not in front)
+    done = paretune("export", "digits", "--candidate", str(other), "--to", "taken-out", folder=home)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (home / "taken-out").iterdir()} == {"network.onnx", "network.safetensors", "network.json"}
+    again = paretune("export", "digits", "--candidate", str(other), "--to", "taken-out", folder=home)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+
+
+def test_unknown_study_names_the_near_one(home: Path) -> None:
+    done = paretune("status", "digts", folder=home)
+    assert done.returncode == 2
+    assert "Did you mean 'digits'?" in done.stderr
+
+
+def test_python_example_runs_as_it_is_printed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "digits.py")], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    assert (tmp_path / "runs" / "digits-python" / "report.html").exists()
+
+
+def test_drop_in_example_searches_in_an_ordinary_tune_script(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "ray_tune_drop_in.py")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    configs = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(configs) == 20
+    assert len({line.split("}")[0] for line in configs}) == 20  # no architecture twice
