@@ -2,10 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = paretune("run", str(ROOT / "studies" / "digits.yaml"), *settings, folder=folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    for next_step in ("report.html", "networks", "paretune ui digits", "paretune resume digits"):
+    for next_step in ("report.html", "networks", "paretune resume digits"):
         assert next_step in done.stdout
     return folder
 
@@ -99,6 +103,45 @@ def test_unknown_study_names_the_near_one(home: Path) -> None:
     done = paretune("status", "digts", folder=home)
     assert done.returncode == 2
     assert "Did you mean 'digits'?" in done.stderr
+
+
+@pytest.mark.parametrize("moment", ["starting a local Ray", "of 64"])
+def test_ctrl_c_names_the_resume_command_and_leaves_nothing_running(moment: str, tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PARETUNE_TEST_MARK": mark}
+    command = [sys.executable, "-m", "paretune", "run", str(ROOT / "studies" / "digits.yaml"), "--set", "training.epochs=1"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as run:
+        assert run.stderr is not None
+        next(line for line in run.stderr if moment in line)
+        run.send_signal(signal.SIGINT)
+        said = run.stderr.read()
+        assert run.wait(timeout=30) == 130
+    assert "Nothing is lost. Go on with: paretune resume digits" in said
+    assert "Traceback" not in said
+    assert orphans(mark) == []
+    assert json.loads(paretune("status", "digits", "--json", folder=tmp_path).stdout)["status"] == "stopped"
+
+
+def orphans(mark: str) -> list[int]:
+    """What inherited the mark and still runs after a moment."""
+    deadline_s = time.monotonic() + 10
+    while (found := [pid for pid in psutil.pids() if _has_mark(pid, mark)]) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    return found
+
+
+def _has_mark(pid: int, mark: str) -> bool:
+    try:
+        return psutil.Process(pid).environ().get("PARETUNE_TEST_MARK") == mark and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def test_python_example_runs_as_it_is_printed(tmp_path: Path) -> None:

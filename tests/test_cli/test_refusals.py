@@ -94,6 +94,19 @@ def test_damaged_study_hides_no_other_and_names_the_repair(paretune: Command, ne
         assert "--repair" in done.stderr
 
 
+def test_repair_says_what_it_kept_and_where_the_damaged_files_are(paretune: Command, new_study: Command) -> None:
+    folder = new_study("digits")
+    ledger = folder / "ledger.db"
+    data = bytearray(ledger.read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    ledger.write_bytes(data)
+    done = paretune("resume", "digits", "--repair", "--quiet")
+    assert done.exit_code == 74
+    assert done.stderr.count("kept 0 events before the damage, moved aside: ledger.damaged-1.db") == 1
+    assert f"lie in {folder / 'results'}" in done.stderr
+    assert (folder / "ledger.damaged-1.db").read_bytes() == data
+
+
 def test_secret_written_into_a_spec_is_refused_and_not_repeated(paretune: Command) -> None:
     done = paretune("validate", "study.yaml", "--set", "tracking.uri=http://me:s3cret-canary@127.0.0.1:5000")
     assert done.exit_code == 2

@@ -150,6 +150,14 @@ def test_when_the_first_5_fail_alike_the_search_stops_and_names_the_cause(candid
     )
 
 
+def test_failures_that_differ_in_a_number_only_count_as_one_cause(candidates: Make) -> None:
+    def behave(job: Job, workspace: Path) -> dict[str, float]:
+        raise ValueError(f"layer {job.ask_index} has no kernel {job.ask_index + 3}")
+
+    with pytest.raises(SearchFailed, match="5 of 5 candidates failed, 5 of them with user_error: ValueError: layer 0 has no kernel 3"):
+        candidates(behave, trials=100).here()
+
+
 def failing(share: Callable[[int], bool]) -> Callable[[Job, Path], dict[str, float]]:
     def behave(job: Job, workspace: Path) -> dict[str, float]:
         if share(job.ask_index):

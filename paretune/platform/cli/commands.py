@@ -14,6 +14,7 @@ from paretune.platform.cli.group import EXIT_CODES, INTERRUPT_EXIT, ParetuneGrou
 from paretune.platform.cli.studies import STORAGE, again, complete_study, free_name, refuse_taken_name, study_folder
 
 if TYPE_CHECKING:
+    from paretune.platform.record.repair import RepairReport
     from paretune.platform.study.progress import Progress
     from paretune.platform.study.study import StudyResult
 
@@ -131,7 +132,7 @@ def resume(
     folder = study_folder(name, storage)
     check_address(address)
     if repair:
-        click.echo(f"repair: {repair_ledger(folder)}", err=True)
+        _show_repair(folder, repair_ledger(folder))
     progress = _progress(quiet or as_json)
     values = _overrides(overrides)
     result = _run_or_say_how_to_resume(
@@ -288,6 +289,19 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(main, {}, "paretune", "_PARETUNE_COMPLETE").source())
+
+
+def _show_repair(folder: Path, report: "RepairReport") -> None:
+    if not report.reason:
+        click.echo("repair: the ledger has no damage; nothing was changed", err=True)
+        return
+    moved = ", ".join(path.name for path in report.moved)
+    click.echo(f"repair: {report.reason}; kept {report.kept:,} events before the damage, moved aside: {moved}", err=True)
+    if not report.kept:
+        raise LedgerDamaged(
+            f"nothing of the ledger of study '{folder.name}' could be kept, so it cannot go on. The results of its candidates lie in "
+            f"{folder / 'results'}. Run the same spec under another name"
+        )
 
 
 def _overrides(pairs: tuple[str, ...]) -> dict[str, object]:

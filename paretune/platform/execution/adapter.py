@@ -23,6 +23,7 @@ from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
 from paretune.platform.execution.phase import Done, Phase, Wait
 from paretune.platform.record.jobs import Evaluation, Job
+from paretune.platform.record.redaction import plain
 
 logger = logging.getLogger(__name__)
 
@@ -195,4 +196,4 @@ def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1][:500]
+    return plain((text.strip().splitlines() or [""])[-1])[:500]

@@ -103,7 +103,7 @@ def _connect(address: str | None, num_cpus: int) -> None:
             ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=128 * MIB, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
         if address is None:
             raise ClusterLost(f"the local Ray did not start: {error}") from error

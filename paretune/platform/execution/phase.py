@@ -8,8 +8,9 @@ while True:
 """
 
 import logging
+import re
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ FAILURES_BEFORE_STOP = 5
 """Candidates after which a session in which every one failed ends."""
 JUDGED_BY_RATE = 20
 """Candidates after which a session in which more than half failed ends."""
+
+_NUMBER = re.compile(r"\d+")
 
 Events = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -92,7 +95,7 @@ class Phase(ABC):
         self._running: set[str] = set()
         self._again: deque[str] = deque(record.job.id for record in pending)
         self._jobs = {record.job.id: record.job for record in pending}
-        self._failures: Counter[str] = Counter()
+        self._failures: dict[str, list[str]] = {}
         self._num_ended_now = 0
         self.num_ended = num_ended
         """Jobs of this phase that have ended, over all sessions."""
@@ -178,11 +181,15 @@ class Phase(ABC):
         self.num_ended += 1
         if evaluation.outcome not in (Outcome.OK, Outcome.INFEASIBLE, Outcome.DIVERGED):
             lines = evaluation.message.strip().splitlines()
-            self._failures[f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"] += 1
+            message = f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"
+            self._failures.setdefault(_NUMBER.sub("#", message), []).append(message)
 
     def _stop_when_most_fail(self) -> None:
         """All of the first few failed, or later more than half: a bug or a missing file, not the architectures. Source: Ax."""
-        failed, ended = self._failures.total(), self._num_ended_now
+        failed, ended = sum(map(len, self._failures.values())), self._num_ended_now
         if (ended >= FAILURES_BEFORE_STOP and failed == ended) or (ended >= JUDGED_BY_RATE and failed > ended / 2):
-            message, count = self._failures.most_common(1)[0]
-            raise SearchFailed(f"{failed} of {ended} candidates failed, {count} of them with {message}. Mend the cause, then resume")
+            alike = max(self._failures.values(), key=len)
+            raise SearchFailed(
+                f"{failed} of {ended} candidates failed, {len(alike)} of them with {alike[0]}. "
+                "Mend the cause, then resume for new candidates; those that failed stay failed"
+            )

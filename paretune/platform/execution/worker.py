@@ -19,7 +19,8 @@ from paretune.core.metrics import Direction, Metric, checked_metrics
 from paretune.core.trial import Outcome
 from paretune.platform.execution.guard import Guard
 from paretune.platform.execution.slate import Slate
-from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job, plain
+from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job, json_values
+from paretune.platform.record.redaction import plain
 from paretune.platform.record.results import read_result, result_bytes, result_path, write_result
 
 TRACEBACK_BYTES = 2**18
@@ -117,7 +118,7 @@ class Worker:
         folder = self._folder / "errors"
         folder.mkdir(exist_ok=True)
         lines = traceback.TracebackException.from_exception(error, limit=50, max_group_depth=2).format()
-        text = "".join(line[:MESSAGE_BYTES] for line in lines).encode("utf-8", "backslashreplace")
+        text = plain("".join(line[:MESSAGE_BYTES] for line in lines)).encode("utf-8", "backslashreplace")
         write_durably(folder / f"{job.id}.txt", text[:TRACEBACK_BYTES])
 
 
@@ -136,7 +137,7 @@ def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation:
         expected, raw = {}, {name: value for name, value in raw.items() if isinstance(value, float) and math.isfinite(value)}
     extra = {name: Metric(name=name, unit="", direction=Direction.MIN) for name in raw if name not in expected}
     metrics = checked_metrics(raw, {**expected, **extra}, producer=producer)
-    return replace(evaluation, metrics=metrics, details=plain(evaluation.details), message=_cut(evaluation.message))
+    return replace(evaluation, metrics=metrics, details=json_values(evaluation.details), message=_cut(evaluation.message))
 
 
 def workspace_path(folder: Path, job_id: str) -> Path:

@@ -12,6 +12,7 @@ from paretune.core.genotype import Choice, fingerprint
 from paretune.core.metrics import Metric
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
+from paretune.platform.record.redaction import plain
 
 
 class Purpose(StrEnum):
@@ -106,7 +107,7 @@ class Evaluation:
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON: learning curve, measurement repeats, exported files."""
     message: str = ""
-    """Why it is not `ok`, for people; at most 4 kB."""
+    """Why it is not `ok`, for people; at most 4 kB. Recorded without passwords of URLs."""
     duration_s: float = 0.0
     """Monotonic time the worker spent."""
     worker: str = ""
@@ -117,8 +118,8 @@ class Evaluation:
         return {
             "outcome": self.outcome.value,
             "metrics": dict(self.metrics),
-            "details": plain(self.details),
-            "message": self.message,
+            "details": json_values(self.details),
+            "message": plain(self.message),
             "duration_s": self.duration_s,
             "worker": self.worker,
         }
@@ -130,12 +131,12 @@ class Evaluation:
         return cls(**{**values, "outcome": Outcome(values["outcome"]), "metrics": metrics, "worker": sys.intern(values["worker"])})
 
 
-def plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
     """A value as JSON can hold it: NaN and infinities, and whatever is no JSON type, as text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, float):

@@ -66,7 +66,7 @@ def repair(folder: Path) -> RepairReport:
             _install(repaired, path)
     finally:
         lock.release()
-    logger.warning("%s: %s; kept %d events, moved %s", path, reason, len(rows), ", ".join(str(item) for item in moved) or "nothing")
+    logger.info("%s: %s; kept %d events, moved %s", path, reason, len(rows), ", ".join(str(item) for item in moved) or "nothing")
     return RepairReport(kept=len(rows), reason=reason, moved=moved)
 
 
