@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from paretune.testing.studies import front_json, open_formula_study
 
 DRIVER = Path(__file__).with_name("study_driver.py")
 TRIALS_PER_KILL = 6
+KILLS_PER_STUDY = 50
 STARTING_S = 8.0
 """One kill of five falls within so many seconds after the start: while Python, Ray and the replay come up."""
 WORKING_S = 0.6
@@ -59,6 +60,18 @@ class Verdict:
     repeated: int
     changed: int
     same_front: bool
+
+    @classmethod
+    def total(cls, verdicts: Sequence["Verdict"]) -> "Verdict":
+        """All chains as one."""
+        return cls(
+            kills=sum(verdict.kills for verdict in verdicts),
+            finished=sum(verdict.finished for verdict in verdicts),
+            lost=sum(verdict.lost for verdict in verdicts),
+            repeated=sum(verdict.repeated for verdict in verdicts),
+            changed=sum(verdict.changed for verdict in verdicts),
+            same_front=all(verdict.same_front for verdict in verdicts),
+        )
 
     @property
     def sound(self) -> bool:
@@ -235,15 +248,19 @@ def run_here(phase: object, evaluator: FormulaEvaluator, folder: Path) -> None:
 
 
 def kill_and_resume(*, kills: int, seed: int, everything: bool, forgetful: bool = False) -> Verdict:
-    """Run one chain in a scratch folder."""
-    scratch = Path(tempfile.mkdtemp(prefix="pt-kills-"))
-    try:
-        if everything:
-            return Chain(scratch=scratch, kills=kills, seed=seed, address=None, forgetful=forgetful).run()
-        with ray_head() as address:
-            return Chain(scratch=scratch, kills=kills, seed=seed, address=address, forgetful=forgetful).run()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Run one study after another, each killed up to KILLS_PER_STUDY times, until there were enough kills."""
+    verdicts: list[Verdict] = []
+    with contextlib.ExitStack() as stack:
+        address = None if everything else stack.enter_context(ray_head())
+        while (left := kills - sum(verdict.kills for verdict in verdicts)) > 0:
+            scratch = Path(tempfile.mkdtemp(prefix="pt-kills-"))
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            chain = Chain(
+                scratch=scratch, kills=min(left, KILLS_PER_STUDY), seed=seed + len(verdicts), address=address, forgetful=forgetful
+            )
+            verdicts.append(chain.run())
+            print(f"\nstudy {len(verdicts)}: {verdicts[-1]}", file=sys.stderr, flush=True)
+    return Verdict.total(verdicts)
 
 
 def main() -> int:
@@ -252,6 +269,8 @@ def main() -> int:
     parser.add_argument("--everything", action="store_true", help="kill Ray with the driver")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     options = parser.parse_args()
+    if options.kills < 1:
+        parser.error("--kills: at least 1")
     print(f"seed {options.seed}")
     verdict = kill_and_resume(kills=options.kills, seed=options.seed, everything=options.everything)
     print(f"\n{verdict}")
