@@ -112,7 +112,7 @@ class Worker:
         if outcome is Outcome.USER_ERROR and not isinstance(error, EvaluationError):
             message = f"traceback in errors/{job.id}.txt\n{message}"
             self._keep_traceback(job, error)
-        return Evaluation(outcome=outcome, message=_cut(message))
+        return Evaluation(outcome=outcome, message=_told(message))
 
     def _keep_traceback(self, job: Job, error: BaseException) -> None:
         folder = self._folder / "errors"
@@ -137,7 +137,7 @@ def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation:
         expected, raw = {}, {name: value for name, value in raw.items() if isinstance(value, float) and math.isfinite(value)}
     extra = {name: Metric(name=name, unit="", direction=Direction.MIN) for name in raw if name not in expected}
     metrics = checked_metrics(raw, {**expected, **extra}, producer=producer)
-    return replace(evaluation, metrics=metrics, details=json_values(evaluation.details), message=_cut(evaluation.message))
+    return replace(evaluation, metrics=metrics, details=json_values(evaluation.details), message=_told(evaluation.message))
 
 
 def workspace_path(folder: Path, job_id: str) -> Path:
@@ -194,6 +194,8 @@ def shown(error: BaseException) -> str:
         return f"<message could not be printed: {type(failure).__name__}>"
 
 
-def _cut(message: str) -> str:
+def _told(message: str) -> str:
+    """A message fit to be recorded: short, without passwords of URLs and terminal escapes."""
+    message = plain(message)
     encoded = message.encode("utf-8", "backslashreplace")
     return encoded[: MESSAGE_BYTES - 3].decode("utf-8", "ignore") + "..." if len(encoded) > MESSAGE_BYTES else message

@@ -12,7 +12,6 @@ from paretune.core.genotype import Choice, fingerprint
 from paretune.core.metrics import Metric
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
-from paretune.platform.record.redaction import plain
 
 
 class Purpose(StrEnum):
@@ -107,7 +106,7 @@ class Evaluation:
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON: learning curve, measurement repeats, exported files."""
     message: str = ""
-    """Why it is not `ok`, for people; at most 4 kB. Recorded without passwords of URLs."""
+    """Why it is not `ok`, for people; at most 4 kB."""
     duration_s: float = 0.0
     """Monotonic time the worker spent."""
     worker: str = ""
@@ -119,7 +118,7 @@ class Evaluation:
             "outcome": self.outcome.value,
             "metrics": dict(self.metrics),
             "details": json_values(self.details),
-            "message": plain(self.message),
+            "message": self.message,
             "duration_s": self.duration_s,
             "worker": self.worker,
         }
