@@ -4,8 +4,8 @@
 
 The candidates sleep 30 ms on two workers of one local Ray. The search time is that of the ledger, from the first result to the last;
 the ratio to the study without tracking is the median over rounds, in each of which every kind of tracking has its turn. A server is
-killed at a third of the search and started again at two thirds. Afterwards `paretune sync` brings MLflow level, and its runs are
-counted. Our servers run when nothing else does (SCHED_IDLE): in real life they are on another machine.
+killed at a third of the search and started again at two thirds. Afterwards each study is brought level with the server that works, and
+its runs are counted. Our servers run when nothing else does (SCHED_IDLE): in real life they are on another machine.
 """
 
 import argparse
@@ -136,11 +136,11 @@ class Outage(Progress):
             self._moments.pop()[1]()
 
 
-def search(folder: Path, count: int, uri: str, progress: Progress | None = None) -> tuple[float, History]:
+def search(folder: Path, name: str, count: int, uri: str, progress: Progress | None = None) -> tuple[float, History]:
     """Search time in seconds, and what the ledger holds."""
     values = {
         "version": 1,
-        "name": "outage",
+        "name": name,
         "seed": 1,
         "task": {"name": "digits"},
         "space": {"name": "digits_conv"},
@@ -167,9 +167,10 @@ def num_wrong(folder: Path, history: History, uri: str) -> int:
     """Bring MLflow level; how many runs are missing, double or strange."""
     from mlflow import MlflowClient
 
-    sync(folder / "outage", uri, "outage")
+    name = history.header.name
+    sync(folder / name, uri, name)
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("outage")
+    experiment = client.get_experiment_by_name(name)
     wanted = Counter(["study", *(record.job.id for record in history.arrivals())])
     if experiment is None:
         return wanted.total()
@@ -177,40 +178,35 @@ def num_wrong(folder: Path, history: History, uri: str) -> int:
     return (wanted - found).total() + (found - wanted).total()
 
 
-def one_round(count: int) -> tuple[dict[str, float], int]:
+def one_round(number: int, count: int, folder: Path, server: Server, broken: Server) -> tuple[dict[str, float], int]:
     """Search time by kind of tracking, and runs that are wrong afterwards."""
     times_s: dict[str, float] = {}
-    wrong = 0
-    with contextlib.ExitStack() as stack:
-        folders = {name: Path(stack.enter_context(tempfile.TemporaryDirectory())) for name in ("none", "up", "down", "500")}
-        times_s["none"], _ = search(folders["none"], count, "none")
-        with running(mlflow_server(folders["up"])) as server:
-            times_s["up"], history = search(folders["up"], count, server.uri)
-            wrong += num_wrong(folders["up"], history, server.uri)
-        with running(mlflow_server(folders["down"])) as server:
-            times_s["down"], history = search(folders["down"], count, server.uri, Outage(server, count))
-            server.wait()
-            wrong += num_wrong(folders["down"], history, server.uri)
-        with running(broken_server(folders["500"])) as server:
-            times_s["500"], history = search(folders["500"], count, server.uri)
-        wrong += num_wrong(folders["500"], history, f"sqlite:///{folders['500']}/mlflow.db")
+    times_s["none"], _ = search(folder, f"none-{number}", count, "none")
+    times_s["up"], with_server = search(folder, f"up-{number}", count, server.uri)
+    times_s["down"], with_outage = search(folder, f"down-{number}", count, server.uri, Outage(server, count))
+    times_s["500"], with_broken = search(folder, f"broken-{number}", count, broken.uri)
+    server.wait()
+    wrong = sum(num_wrong(folder, history, server.uri) for history in (with_server, with_outage, with_broken))
     return times_s, wrong
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three rounds of 150 candidates, under five minutes")
+    parser.add_argument("--quick", action="store_true", help="three rounds of 120 candidates instead of seven of 400")
     quick = parser.parse_args().quick
-    count, rounds = (150, 3) if quick else (400, 7)
+    count, rounds = (120, 3) if quick else (400, 7)
     prepare_environment()
     ratios: dict[str, list[float]] = {"up": [], "down": [], "500": []}
     wrong = 0
-    with ray_cluster(address=None, num_cpus=SLOTS), tempfile.TemporaryDirectory() as scratch:
-        search(Path(scratch), 20, "none")  # workers come up once
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ray_cluster(address=None, num_cpus=SLOTS))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server, broken = stack.enter_context(running(mlflow_server(folder))), stack.enter_context(running(broken_server(folder)))
+        search(folder, "warm-up", 20, "none")  # the first workers of a Ray take longer to come up
         print(f"{count} candidates of {1e3 * WORK_S:.0f} ms on {SLOTS} workers; search time in s, by what MLflow does")
         print(f"{'round':>5} {'none':>8} {'up':>8} {'down':>8} {'500':>8}   wrong runs")
         for number in range(rounds):
-            times_s, more = one_round(count)
+            times_s, more = one_round(number, count, folder, server, broken)
             wrong += more
             for name, found in ratios.items():
                 found.append(times_s[name] / times_s["none"])

@@ -33,7 +33,15 @@ def test_the_page_of_the_front_is_served_on_loopback_until_interrupted(sample_st
     sync(study.folder, uri)
     command = [sys.executable, "-c", PROGRAM, uri, str(study.folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as program:
+    program = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` has it ignored
+    )
+    try:
         assert program.stdout is not None
         url = program.stdout.readline()
         started = psutil.Process(program.pid).children(recursive=True)
@@ -49,6 +57,9 @@ def test_the_page_of_the_front_is_served_on_loopback_until_interrupted(sample_st
         assert set(listening) == {"127.0.0.1"}
         os.kill(program.pid, signal.SIGINT)
         assert program.stdout.read() == "ended\n"
+    finally:
+        program.kill()
+        program.communicate()
     assert started
     assert psutil.wait_procs(started, timeout=10)[1] == []
     assert sorted(path.name for path in tmp_path.iterdir() if "mlruns" in path.name) == []
