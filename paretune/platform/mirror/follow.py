@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 """How long a server may fail when the order to finish has come; whoever gave it is waiting."""
 
 
