@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from paretune.core.genotype import Decision
     from paretune.core.objectives import Constraint, Objective, Problem
     from paretune.platform.execution.adapter import TuneSearcher
+    from paretune.platform.execution.scheduler import MultiObjectiveASHA
     from paretune.platform.study.api import resume, run
     from paretune.platform.study.study import StudyResult
     from paretune.searchers.nsga2 import NSGA2
@@ -19,6 +20,7 @@ __all__ = [
     "NSGA2",
     "Constraint",
     "Decision",
+    "MultiObjectiveASHA",
     "Objective",
     "Problem",
     "RandomSearch",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "Constraint": "paretune.core.objectives",
     "Decision": "paretune.core.genotype",
+    "MultiObjectiveASHA": "paretune.platform.execution.scheduler",
     "NSGA2": "paretune.searchers.nsga2",
     "Objective": "paretune.core.objectives",
     "Problem": "paretune.core.objectives",

@@ -4,6 +4,7 @@ ParetuneError                    1   the search failed
 |- BadInput                      2   the user can mend it
 |  |- SpecError                      mistakes in a spec file, all of them at once
 |  |- UnknownName                    no such space, searcher, task, hardware or study
+|  |- BadOptions                     a plugin's options have mistakes, all of them at once
 |  |- SpecChanged                    a study is resumed from another spec
 |  |- EvaluationError                a task or device returned something that is no metric
 |- SearchFailed                  1   the search cannot go on: nothing feasible, everything fails alike
@@ -75,6 +76,17 @@ class UnknownName(BadInput):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.kind, self.name, self.known)  # so that it can be pickled: workers raise it too
+
+
+class BadOptions(BadInput):
+    """Options of a plugin with at least one mistake; `problems` holds (way to the option, message) of each."""
+
+    def __init__(self, problems: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{'.'.join(map(str, way))}: {message}" if way else message for way, message in self.problems))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.problems,)  # so that it can be pickled: workers raise it too
 
 
 class SpecChanged(BadInput):

@@ -33,10 +33,15 @@ class Metric:
     """One line for `paretune list` and the report."""
     free: bool = False
     """Whether it is known before anything runs, so that limits on it are checked before training."""
+    source: str = ""
+    """Where its values come from, in words, where that is not plain from the study: `looked up in nb201.parquet`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "direction", Direction(self.direction))
 
+
+PROXY_PREFIX = "proxy."
+"""Start of the names of scores of an untrained network. They say nothing of a trained one, so they are not tested."""
 
 SI_UNITS: Mapping[str, tuple[str, float]] = {
     "s": ("s", 1.0),

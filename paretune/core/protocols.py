@@ -6,7 +6,7 @@ The matching contract checks are in `paretune.testing`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,78 @@ class SearchSpace(GenotypeSpace, Protocol):
 
     def build(self, genotype: Sequence[int]) -> "nn.Module":
         """The torch network of one genotype, with fresh weights from torch's global generator."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graphs:
+    """N architectures as directed acyclic graphs of V nodes, for predictors that read graphs.
+
+    Nodes are numbered so that edges run from lower to higher numbers; the first is the input, the last the output. A node that an
+    architecture does not have has no edges and operation 0.
+    """
+
+    adjacency: NDArray[np.bool_]
+    """`(N, V, V)`: whether the output of a node (row) goes into another (column)."""
+    operations: NDArray[np.int8]
+    """`(N, V)` what each node computes, 0 to `num_operations` - 1; 0 is no node, 1 the input, 2 the output."""
+    num_operations: int
+    """Length of a one-hot code of `operations`."""
+
+
+@runtime_checkable
+class GraphSpace(Protocol):
+    """What a search space adds where its architectures are graphs."""
+
+    def graphs(self, genotypes_ND: Genotypes, *, pruned: bool) -> Graphs:
+        """The graphs of N architectures, in the order of the rows.
+
+        Args:
+            genotypes_ND: valid genotypes.
+            pruned: leave out nodes and edges that do not lie on a way from the input to the output.
+        """
+        ...
+
+
+@runtime_checkable
+class NumberedSpace(Protocol):
+    """What a benchmark's search space adds where its architectures have official numbers and strings."""
+
+    def index_of(self, genotypes_ND: Genotypes) -> NDArray[np.int64]:
+        """`(N,)` official numbers."""
+        ...
+
+    def string_of(self, genotypes_ND: Genotypes) -> list[str]:
+        """Official strings of N architectures."""
+        ...
+
+    def from_index(self, indices_N: NDArray[np.int64]) -> Genotypes:
+        """The genotypes `(N, D)` of official numbers, as they are written: not canonical.
+
+        Raises:
+            BadInput: a number is none of an architecture.
+        """
+        ...
+
+    def from_string(self, strings: Sequence[str]) -> Genotypes:
+        """The genotypes `(N, D)` of official strings, as they are written: not canonical.
+
+        Raises:
+            BadInput: a string is none of an architecture.
+        """
+        ...
+
+
+Mutation: TypeAlias = Callable[[Genotypes, np.random.Generator], Genotypes]
+"""Valid rows `(N, D)` and random draws -> one valid, canonical mutant of each row; a row that cannot change comes back as it is."""
+
+
+@runtime_checkable
+class MutatingSpace(GenotypeSpace, Protocol):
+    """What a search space adds where its field knows better mutations than another choice for one decision."""
+
+    def mutation_operators(self) -> Mapping[str, Mutation]:
+        """The mutations by name, in a fixed order; for example `depth`, `width` and `other`."""
         ...
 
 
@@ -188,6 +260,9 @@ class Fidelity:
 
     epochs: int
     """Passes over the training set."""
+    schedule_epochs: int = 0
+    """Length of the training that these are the first epochs of, where it may go on later: the learning rate falls over this many.
+    0 where `epochs` is all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +319,8 @@ class Task(Protocol):
         Args:
             build: makes the network; called once, after the seed has been set.
             seed: decides the initial weights and the order of the data.
-            fidelity: how long.
+            fidelity: how long. Trained to some epochs of a longer schedule and continued later from the checkpoint, the network is
+                the one of a training that was never interrupted.
             checkpoint: folder for a checkpoint an epoch; training goes on from one that is there.
             on_epoch: called with the number of epochs done and the epoch's record, after its checkpoint is durable.
         """

@@ -79,12 +79,16 @@ class Registry:
     def options(self, name: str) -> tuple[Option, ...]:
         """The options a user may set, in the order of the signature."""
         factory = self.factory(name)
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
         return tuple(
             Option(name=parameter.name, annotation=hints.get(parameter.name, Any), default=parameter.default)
             for parameter in inspect.signature(factory).parameters.values()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in self._supplied
         )
+
+    def wants(self, name: str, parameter: str) -> bool:
+        """Whether a plugin takes something that paretune supplies."""
+        return parameter in self._supplied and parameter in inspect.signature(self.factory(name)).parameters
 
     def describe(self, name: str) -> str:
         """First line of the plugin's docstring."""
@@ -97,6 +101,16 @@ class Registry:
             UnknownName: no such plugin or option.
             BadInput: a required option is missing, or the plugin refuses a value.
         """
+        self.check_options(name, options)
+        return self.factory(name)(*supplied, **options)
+
+    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Refuse unknown options and missing ones.
+
+        Raises:
+            UnknownName: no such plugin or option.
+            BadInput: a required option is missing.
+        """
         known = [option.name for option in self.options(name)] + list(self._supplied)
         for option in options:
             if option not in known:
@@ -104,4 +118,3 @@ class Registry:
         for required in self.options(name):
             if required.required and required.name not in options:
                 raise BadInput(f"{self.kind} '{name}' needs the option '{required.name}'")
-        return self.factory(name)(*supplied, **options)

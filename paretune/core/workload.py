@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 
 class Kind(IntEnum):
-    """What a layer computes."""
+    """What a layer computes.
+
+    Sequence layers (attention, FFT, butterfly, linear over tokens) have one position for each token: `out_height * out_width` of them.
+    Attention is the part without weights, from queries, keys and values (`in_channels`) to their mixture (`out_channels`), with `groups`
+    heads. An FFT transforms along tokens and along channels. A butterfly is a linear layer whose matrix is a product of sparse factors.
+    """
 
     CONV = 0
     DEPTHWISE = 1
@@ -30,6 +35,24 @@ class Kind(IntEnum):
 
 WEIGHTED = (Kind.CONV, Kind.DEPTHWISE, Kind.LINEAR)
 """Kinds whose weights are kernel * kernel * (in_channels / groups) * out_channels."""
+
+
+def log2_ceil(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Exponent of the smallest power of two that is not below each value."""
+    # frexp, not log2: the number of bits of value - 1 is exact.
+    return np.frexp(np.maximum(values, 1) - 1.0)[1].astype(np.int64)
+
+
+def butterfly_weights(in_channels: NDArray[np.int64], out_channels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Weights of butterfly layers: log2(n) factors of n / 2 blocks of 2x2, as often as n goes into the output, rounded up.
+
+    n is the input padded to a power of two, at least 2: 2 n log2(n) weights instead of n * n.
+
+    Source: Fan et al., Adaptable Butterfly Accelerator for Attention-based NNs, MICRO 2022.
+    """
+    levels = np.maximum(log2_ceil(in_channels), 1)
+    padded = 2**levels
+    return np.asarray(-(-out_channels // padded) * 2 * padded * levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +79,7 @@ class Layer:
     padding: int = 0
     """P, on every side."""
     groups: int = 1
-    """Convolution groups; equal to the channels in a depthwise layer."""
+    """Convolution groups; equal to the channels in a depthwise layer; heads of attention."""
     batch: int = 1
     """Images at once."""
     weight_bits: int = 32
@@ -134,7 +157,8 @@ class WorkloadBatch:
     def weights_L(self) -> NDArray[np.int64]:
         """Weights of each layer, without biases and batch norm."""
         taps_L = np.where(self.taps > 0, self.taps, self.kernel**2)
-        return np.where(np.isin(self.kind, WEIGHTED), taps_L * (self.in_channels // self.groups) * self.out_channels, 0)
+        dense_L = np.where(np.isin(self.kind, WEIGHTED), taps_L * (self.in_channels // self.groups) * self.out_channels, 0)
+        return np.where(self.kind == Kind.BUTTERFLY, butterfly_weights(self.in_channels, self.out_channels), dense_L)
 
     @property
     def parameters_L(self) -> NDArray[np.int64]:
@@ -143,8 +167,15 @@ class WorkloadBatch:
 
     @property
     def macs_L(self) -> NDArray[np.int64]:
-        """Multiply-accumulates of each layer: every weight once an output position and image."""
-        return self.weights_L * self.out_height * self.out_width * self.batch
+        """Multiply-accumulates of each layer: every weight once an output position and image.
+
+        Attention multiplies queries with keys and the result with values. An FFT is counted as radix-2 butterflies of one complex
+        product (4 MACs) each, padded to powers of two: 2 n log2(n) for n numbers, which is a butterfly layer's count.
+        """
+        positions_L = self.out_height * self.out_width
+        attention_L = np.where(self.kind == Kind.ATTENTION, 2 * self.out_channels * positions_L, 0)
+        fft_L = np.where(self.kind == Kind.FFT, 2 * self.out_channels * (log2_ceil(self.out_channels) + log2_ceil(positions_L)), 0)
+        return (self.weights_L + attention_L + fft_L) * positions_L * self.batch
 
     @property
     def output_elements_L(self) -> NDArray[np.int64]:

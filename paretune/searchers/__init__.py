@@ -6,10 +6,15 @@ SEARCHERS = Registry(
     kind="searcher",
     group="paretune.searchers",
     builtins={
+        "auto": "paretune.searchers.auto:Auto",
         "random": "paretune.searchers.random_search:RandomSearch",
         "nsga2": "paretune.searchers.nsga2:NSGA2",
+        "predictor_guided": "paretune.searchers.predictor_guided:PredictorGuided",
+        "lemonade": "paretune.searchers.lemonade:Lemonade",
+        "rl_controller": "paretune.searchers.rl_controller:RLController",
         "regularized_evolution": "paretune.searchers.regularized_evolution:RegularizedEvolution",
     },
-    supplied=("seed",),
+    supplied=("seed", "costs"),
 )
-"""Factories `(space, problem, *, seed, ...)` of `core.protocols.Searcher`."""
+"""Factories `(space, problem, *, seed, ...)` of `core.protocols.Searcher`; one that has a parameter `costs` gets the free costs,
+`(N, D)` genotypes -> metric -> `(N,)`."""

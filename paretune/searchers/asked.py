@@ -6,7 +6,7 @@ Legend: N genotypes, D decisions.
 import binascii
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import TypeAlias
 
@@ -18,12 +18,17 @@ from paretune.core.genotype import GENE, Genotypes, as_genotypes, num_choices, r
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import stream
 from paretune.searchers.operators import random_genotypes
+from paretune.searchers.streams import StreamBatch, Streams
 
 Propose: TypeAlias = Callable[[int, np.random.Generator, int], Genotypes]
 """`(ask index, generator, count) -> (count, D)` genotypes, repeats and invalid ones allowed."""
+ProposeTogether: TypeAlias = Callable[[StreamBatch], Genotypes]
+"""Streams of asks that follow each other -> `(asks * rows, D)`: what `Propose` gives for `rows` proposals of each, in their order."""
 
 PROPOSALS = (8, 64)
 """Proposals looked at, a batch at a time, before random samples are."""
+MOST_TOGETHER = 256
+"""Asks whose first proposals are made at once."""
 RANDOM_SAMPLES = 2048
 """Random samples looked at before the whole space is."""
 LARGEST_ENUMERATED = 2**20
@@ -41,6 +46,7 @@ class Asked:
         if seed < 0:
             raise BadInput(f"seed: must not be negative (got {seed})")
         self._space, self._seed, self._purpose = space, seed, purpose
+        self._streams = Streams(seed=seed, purpose=purpose)
         self._size = space.size
         self._choices_D = num_choices(space.decisions)
         self._keys: dict[bytes, None] = {}
@@ -54,18 +60,31 @@ class Asked:
         """Whether every architecture of the space has been asked."""
         return len(self._keys) >= self._size
 
-    def extend(self, count: int, propose: Propose) -> Genotypes:
+    @property
+    def keys(self) -> Mapping[bytes, None]:
+        """Keys of what was asked, in order (see `core.genotype.row_keys`)."""
+        return self._keys
+
+    def extend(self, count: int, propose: Propose, *, together: ProposeTogether | None = None) -> Genotypes:
         """Ask `count` new architectures: the first new one of the proposals for each, fewer at the end of the space.
+
+        Args:
+            count: how many.
+            propose: makes proposals for one ask.
+            together: makes the first proposals of all `count` asks at once, to save time; None where they have to be made one by one.
 
         Raises:
             SearchFailed: nothing new can be found though the space says that there is more.
         """
         rows: list[Genotypes] = []
+        found = self._found_together(len(self), count, together)
         for index in range(len(self), len(self) + count):
             if self.exhausted:
                 break
-            row_D = self._next(index, propose)
-            self._keys[row_keys(row_D[np.newaxis])[0]] = None
+            row_D = next(found, None)
+            if row_D is None:
+                row_D = self._next(index, propose)
+            self._keys[row_D.tobytes()] = None
             if self._left is not None:
                 self._left[self._code(row_D)] = False
             rows.append(row_D)
@@ -97,18 +116,31 @@ class Asked:
     def _next(self, index: int, propose: Propose) -> Genotypes:
         rng = stream(self._seed, index=index, purpose=self._purpose)
         for count in PROPOSALS:
-            found_D = self._first_new(propose(index, rng, count))
+            found_D = self._first_new(*self._canonical(propose(index, rng, count)))
             if found_D is not None:
                 return found_D
-        found_D = self._first_new(random_genotypes(self._choices_D, rng, RANDOM_SAMPLES))
+        found_D = self._first_new(*self._canonical(random_genotypes(self._choices_D, rng, RANDOM_SAMPLES)))
         return self._left_over(rng) if found_D is None else found_D
 
-    def _first_new(self, proposals_ND: Genotypes) -> Genotypes | None:
-        canonical_ND = self._space.canonical(proposals_ND)
-        valid_N = self._space.valid(canonical_ND)
-        for row, key in enumerate(row_keys(canonical_ND)):
-            if valid_N[row] and key not in self._keys:
-                return np.asarray(canonical_ND[row], dtype=GENE)
+    def _found_together(self, first: int, count: int, together: ProposeTogether | None) -> Iterator[Genotypes | None]:
+        """For each ask the first new one of its first proposals, or None; nothing where proposals are made one by one."""
+        if together is None or count < 2:
+            return
+        for start in range(first, first + count, MOST_TOGETHER):
+            streams = self._streams.at(start, min(MOST_TOGETHER, first + count - start), rows=PROPOSALS[0])
+            canonical_ND, valid_N = self._canonical(together(streams))
+            blocks = len(streams), streams.rows
+            for row, valid in zip(canonical_ND.reshape(*blocks, -1), valid_N.reshape(blocks), strict=True):
+                yield self._first_new(row, valid)
+
+    def _canonical(self, proposals_ND: Genotypes) -> tuple[Genotypes, NDArray[np.bool_]]:
+        canonical_ND = np.ascontiguousarray(self._space.canonical(proposals_ND), dtype=GENE)
+        return canonical_ND, self._space.valid(canonical_ND)
+
+    def _first_new(self, canonical_ND: Genotypes, valid_N: NDArray[np.bool_]) -> Genotypes | None:
+        for row_D, valid in zip(canonical_ND, valid_N.tolist(), strict=True):
+            if valid and row_D.tobytes() not in self._keys:
+                return np.asarray(row_D)
         return None
 
     def _left_over(self, rng: np.random.Generator) -> Genotypes:

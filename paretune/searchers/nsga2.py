@@ -11,8 +11,9 @@ from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
 from paretune.searchers.asked import Asked
-from paretune.searchers.operators import crossed, mutated, random_genotypes
+from paretune.searchers.operators import IntArray, crossed, mutated, random_genotypes
 from paretune.searchers.population import Population
+from paretune.searchers.streams import Draws, StreamBatch
 
 
 class NSGA2:
@@ -63,7 +64,8 @@ class NSGA2:
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes: random at first, then children of the survivors."""
         self._select()
-        return self._asked.extend(count, self._propose)
+        grown = len(self._asked) >= self._population and len(self._survivors) > 0
+        return self._asked.extend(count, self._propose, together=self._propose_together if grown else None)
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Keep the results for the selection that precedes the next ask, so that their grouping does not matter."""
@@ -102,8 +104,15 @@ class NSGA2:
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         if index < self._population or len(self._survivors) == 0:
             return random_genotypes(self._choices_D, rng, count)
-        # Survivors are sorted best first, so the smaller of two indices wins a binary tournament.
-        mothers_N, fathers_N = rng.integers(len(self._survivors), size=(2, 2, count)).min(axis=0)
+        return self._children(rng.integers(len(self._survivors), size=(2, 2, count)), rng)
+
+    def _propose_together(self, streams: StreamBatch) -> Genotypes:
+        return self._children(streams.integers(len(self._survivors), size=(2, 2)), streams)
+
+    def _children(self, drawn: IntArray, rng: Draws) -> Genotypes:
+        """A child of each pair of winners of the binary tournaments `(2 rivals, 2 parents, N)` of drawn survivors."""
+        # Survivors are sorted best first, so the smaller of two indices wins.
+        mothers_N, fathers_N = drawn.min(axis=0)
         parents_ND = self._survivors.genotypes
         children_ND = crossed(parents_ND[mothers_N], parents_ND[fathers_N], probability=self._crossover, rng=rng)
         return mutated(children_ND, self._choices_D, probability=self._mutation, rng=rng)

@@ -12,8 +12,9 @@ from paretune.core.pareto import constrained_ranks
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
 from paretune.searchers.asked import Asked
-from paretune.searchers.operators import IntArray, mutated_once, random_genotypes
+from paretune.searchers.operators import IntArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
+from paretune.searchers.streams import Draws, StreamBatch
 
 Policy: TypeAlias = Literal["tournament", "fitness_proportionate", "youngest"]
 
@@ -32,6 +33,8 @@ class RegularizedEvolution:
         policy: who becomes a parent. `tournament`: the best of `sample` random members; `fitness_proportionate`: anybody, the best of
             n members n times as likely as the worst; `youngest`: the one told last among the best rank.
         window: candidates that may be under evaluation at once in `mode: sync`.
+        mutation: `decision`: another choice for one decision; `space`: one of the space's own operators, such as the depth and width
+            mutations of AnalogNAS, which only some spaces have.
 
     Raises:
         BadInput: an option is out of range.
@@ -50,6 +53,7 @@ class RegularizedEvolution:
         sample: int = 10,
         policy: Policy = "tournament",
         window: int = 8,
+        mutation: MutationSource = "decision",
     ) -> None:
         for name, value, least in (("population", population, 2), ("sample", sample, 1), ("window", window, 1)):
             if value < least:
@@ -58,6 +62,7 @@ class RegularizedEvolution:
             raise BadInput(f"policy: must be one of {', '.join(get_args(Policy))} (got {policy!r})")
         self._problem, self._population, self._sample = problem, population, sample
         self._policy, self._window = policy, window
+        self._operators = space_mutations(space, mutation)
         self._choices_D = num_choices(space.decisions)
         self._asked = Asked(space, seed=seed, purpose="regularized_evolution.ask")
         self._living = self._scored(())
@@ -65,7 +70,9 @@ class RegularizedEvolution:
 
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes: random at first, then mutants of living parents."""
-        return self._asked.extend(count, self._propose)
+        # A space's operators take one generator, so their mutants are made ask by ask.
+        grown = self._operators is None and len(self._asked) >= self._population and len(self._living) > 0
+        return self._asked.extend(count, self._propose, together=self._propose_together if grown else None)
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """The told are born in their order; the oldest beyond `population` die."""
@@ -97,10 +104,17 @@ class RegularizedEvolution:
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         if index < self._population or len(self._living) == 0:
             return random_genotypes(self._choices_D, rng, count)
-        parents_N = self._parents(rng, count)
-        return mutated_once(self._living.genotypes[parents_N], self._choices_D, rng)
+        if self._operators is not None:
+            return mutated_by(self._operators, self._living.genotypes[self._parents(rng, count)], rng)
+        return self._mutants(rng, count)
 
-    def _parents(self, rng: np.random.Generator, count: int) -> IntArray:
+    def _propose_together(self, streams: StreamBatch) -> Genotypes:
+        return self._mutants(streams, len(streams) * streams.rows)
+
+    def _mutants(self, rng: Draws, count: int) -> Genotypes:
+        return mutated_once(self._living.genotypes[self._parents(rng, count)], self._choices_D, rng)
+
+    def _parents(self, rng: Draws, count: int) -> IntArray:
         """`(count,)` members chosen by the policy."""
         num_living = len(self._living)
         if self._policy == "youngest":
@@ -109,8 +123,9 @@ class RegularizedEvolution:
         if self._order_N is None:
             self._order_N = self._living.best_first()
         if self._policy == "tournament":
-            standings_N = rng.integers(num_living, size=(self._sample, count)).min(axis=0)
+            size = (self._sample,) if isinstance(rng, StreamBatch) else (self._sample, count)
+            standings_N = rng.integers(num_living, size=size).min(axis=0)
         else:
             shares_N = np.cumsum(np.arange(num_living, 0, -1))
-            standings_N = np.searchsorted(shares_N, rng.random(count) * shares_N[-1], side="right")
+            standings_N = np.searchsorted(shares_N, rng.random((count, 1))[:, 0] * shares_N[-1], side="right")
         return np.asarray(self._order_N[standings_N])

@@ -16,6 +16,7 @@ from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes, as_genotypes, num_choices
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
+from paretune.spaces.mobile_layers import add_mbconv
 
 if TYPE_CHECKING:
     from torch import nn
@@ -188,14 +189,17 @@ class DigitsConv:
         width_N = np.array(self._widths)[genes_ND[:, self._width_columns_G[stage]]]
         stride_N = np.array(self._strides)[genes_ND[:, self._stride_columns_G[stage]]]
         for block in range(self._max_depth):
-            size_N = slots.add_inverted_residual(
+            expansion_N = np.array(self._expansions)[genes_ND[:, self._expansion_columns_GB[stage, block]]]
+            size_N = add_mbconv(
+                slots,
                 f"stage{stage + 1}.block{block + 1}",
                 channels=(channels_N, width_N),
-                expansion=np.array(self._expansions)[genes_ND[:, self._expansion_columns_GB[stage, block]]],
+                hidden=channels_N * expansion_N,
                 size=size_N,
                 kernel=np.array(self._kernels)[genes_ND[:, self._kernel_columns_GB[stage, block]]],
                 stride=np.ones_like(stride_N) if block else stride_N,
-                shortcut=block > 0,
+                expands=expansion_N > 1,
+                shortcut=np.full(len(genes_ND), block > 0),
                 present=block < depth_N,
             )
             channels_N = width_N

@@ -16,12 +16,14 @@ Column = NDArray[np.int64] | int
 
 @dataclass(slots=True, kw_only=True)
 class LayerSlots:
-    """Collects the layers of N networks of one family, whose maps are square and whose padding is half the kernel."""
+    """Collects the layers of N networks of one family, whose maps are square or, where `sequences` is set, one row."""
 
     num_networks: int
     """N."""
     bits: int = 32
     """Bits of a weight and of an activation."""
+    sequences: bool = False
+    """Whether maps are one row (time steps, tokens) instead of square."""
     _present: list[NDArray[np.bool_]] = field(default_factory=list, init=False)
     _columns: list[dict[str, Column]] = field(default_factory=list, init=False)
     _names: list[str] = field(default_factory=list, init=False)
@@ -37,6 +39,7 @@ class LayerSlots:
         stride: Column = 1,
         padding: Column = 0,
         groups: Column = 1,
+        taps: Column = 0,
         per_channel: int = 0,
         held_elements: Column = 0,
         present: NDArray[np.bool_] | None = None,
@@ -47,11 +50,12 @@ class LayerSlots:
             name: its name in every network.
             kind: what it computes.
             channels: in and out.
-            size: height (and width) of the map that comes in and of the one that goes out.
+            size: width (and height, unless maps are one row) of the map that comes in and of the one that goes out.
             kernel: its height and width.
             stride: of the kernel.
             padding: on every side.
             groups: convolution groups.
+            taps: weights kept of each kernel; a kernel over one row keeps one row of its square. 0 keeps all.
             per_channel: parameters of an output channel beside the weights.
             held_elements: elements of other tensors that stay in memory meanwhile.
             present: `(N,)` which networks have it; None where all do.
@@ -63,9 +67,9 @@ class LayerSlots:
                 "kind": int(kind),
                 "in_channels": channels[0],
                 "out_channels": channels[1],
-                "in_height": size[0],
+                "in_height": 1 if self.sequences else size[0],
                 "in_width": size[0],
-                "out_height": size[1],
+                "out_height": 1 if self.sequences else size[1],
                 "out_width": size[1],
                 "kernel": kernel,
                 "stride": stride,
@@ -76,70 +80,10 @@ class LayerSlots:
                 "batch": 1,
                 "weight_bits": self.bits,
                 "activation_bits": self.bits,
-                "taps": 0,
+                "taps": taps,
                 "rank": 0,
             }
         )
-
-    def add_inverted_residual(
-        self,
-        name: str,
-        *,
-        channels: tuple[Column, Column],
-        expansion: NDArray[np.int64],
-        size: NDArray[np.int64],
-        kernel: NDArray[np.int64],
-        stride: NDArray[np.int64],
-        shortcut: bool,
-        present: NDArray[np.bool_],
-    ) -> NDArray[np.int64]:
-        """Add 1x1 expand (where the expansion is above 1), depthwise, 1x1 project and perhaps the addition of the input.
-
-        Args:
-            name: start of the layers' names.
-            channels: in and out.
-            expansion: `(N,)` channels inside for each channel that comes in.
-            size: `(N,)` height of the map that comes in.
-            kernel: `(N,)` of the depthwise convolution.
-            stride: `(N,)` of the depthwise convolution.
-            shortcut: whether the input is added to the output.
-            present: `(N,)` which networks have the block.
-
-        Returns:
-            `(N,)` height of the map that goes out.
-        """
-        before, after = channels
-        hidden, out = before * expansion, -(-size // stride)
-        expands = expansion > 1
-        # A shortcut's input waits in memory for the addition; while a layer reads that very input, it is counted there already.
-        waiting = before * size**2 * int(shortcut)
-        held = np.where(expands, waiting, 0)
-        self.add(f"{name}.expand", Kind.CONV, channels=(before, hidden), size=(size, size), per_channel=2, present=present & expands)
-        self.add(
-            f"{name}.depthwise",
-            Kind.DEPTHWISE,
-            channels=(hidden, hidden),
-            size=(size, out),
-            kernel=kernel,
-            stride=stride,
-            padding=kernel // 2,
-            groups=hidden,
-            per_channel=2,
-            held_elements=held,
-            present=present,
-        )
-        self.add(
-            f"{name}.project",
-            Kind.CONV,
-            channels=(hidden, after),
-            size=(out, out),
-            per_channel=2,
-            held_elements=waiting,
-            present=present,
-        )
-        if shortcut:
-            self.add(f"{name}.add", Kind.ADD, channels=(after, after), size=(out, out), held_elements=waiting, present=present)
-        return np.asarray(out)
 
     def batch(self) -> WorkloadBatch:
         """The layers, network after network."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.core.metrics import Direction, Metric
+from paretune.core.metrics import PROXY_PREFIX, Direction, Metric
 from paretune.core.protocols import Fidelity, TaskResult
 from paretune.tasks.recipe import Recipe
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NUM_TEST = 360
 NUM_VALIDATION = 360
+ACCURACY = Metric(name="accuracy", unit="", direction=Direction.MAX, lower=0.0, upper=1.0, description="validation accuracy")
 WHITE = 16.0
 """Largest pixel value."""
 
@@ -56,13 +57,13 @@ class Digits:
         weight_decay: of all parameters.
         label_smoothing: probability that is spread over all classes.
         warmup: part of all steps in which the learning rate rises.
+        proxies: scores of the untrained network that become metrics, `proxy.synflow` and so on.
 
     Raises:
         BadInput: an option cannot be used.
     """
 
     name = "digits"
-    metrics = (Metric(name="accuracy", unit="", direction=Direction.MAX, lower=0.0, upper=1.0, description="validation accuracy"),)
     input_shape: tuple[int, ...] = (1, 8, 8)
     num_classes = 10
 
@@ -75,7 +76,9 @@ class Digits:
         weight_decay: float = 5e-4,
         label_smoothing: float = 0.05,
         warmup: float = 0.2,
+        proxies: tuple[Literal["jacob_cov", "naswot", "synflow"], ...] = (),
     ) -> None:
+        self._proxies = tuple(dict.fromkeys(proxies))
         self._recipe = Recipe(
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -84,6 +87,15 @@ class Digits:
             label_smoothing=label_smoothing,
             warmup=warmup,
         )
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `train` returns."""
+        scores = (
+            Metric(name=f"{PROXY_PREFIX}{name}", unit="", direction=Direction.MAX, description=f"{name} of the untrained network")
+            for name in self._proxies
+        )
+        return ACCURACY, *scores
 
     @property
     def preprocessing(self) -> Mapping[str, float]:
@@ -116,10 +128,19 @@ class Digits:
             recipe=self._recipe,
             seed=seed,
             epochs=fidelity.epochs,
+            schedule_epochs=fidelity.schedule_epochs,
             data_digest=self.digest(),
             checkpoint=checkpoint,
             on_epoch=on_epoch,
+            score=self._scores if self._proxies else None,
         )
+
+    def _scores(self, network: "nn.Module") -> Mapping[str, float]:
+        """The proxies on one batch, the same for every network."""
+        from paretune.tasks.proxies import proxy_scores
+
+        batch = self._images(self._data.training[: self._recipe.batch_size]).inputs
+        return {f"{PROXY_PREFIX}{name}": value for name, value in proxy_scores(network, batch, self._proxies).items()}
 
     def test(self, network: "nn.Module") -> Mapping[str, float]:
         """Accuracy on the 360 images that nothing else looks at."""

@@ -27,6 +27,7 @@ from paretune.tasks.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
+Score = Callable[[nn.Module], Mapping[str, float]]
 MODEL, MOMENTUM = "model.", "momentum."
 
 
@@ -53,8 +54,10 @@ def train_classifier(
     seed: int,
     epochs: int,
     data_digest: str,
+    schedule_epochs: int = 0,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
+    score: Score | None = None,
 ) -> tuple[nn.Module, TaskResult]:
     """Train a network from `build` and validate it after every epoch.
 
@@ -64,10 +67,13 @@ def train_classifier(
         validation: what its accuracy is measured on.
         recipe: optimiser and schedule.
         seed: decides initial weights and order of the data.
-        epochs: passes over the training images; the schedule ends with the last one.
+        epochs: passes over the training images.
         data_digest: identifies the data, so that a checkpoint is never continued on others.
+        schedule_epochs: passes after which the schedule ends, at least `epochs`; 0 ends it with the last one. A checkpoint is continued
+            with the same schedule and as many or more epochs.
         checkpoint: folder for a checkpoint an epoch; training goes on from the one that is there.
         on_epoch: called with the number of epochs done and the epoch's record, after its checkpoint is durable.
+        score: metrics of the network before it is trained; must leave it as it is.
 
     Raises:
         CheckpointDamaged: the checkpoint is of another network or training.
@@ -75,13 +81,17 @@ def train_classifier(
     """
     if epochs < 1:
         raise BadInput(f"epochs: must be at least 1; got {epochs}")
-    run = {"seed": seed, "epochs": epochs, "recipe": asdict(recipe), "data": data_digest}
+    schedule_epochs = schedule_epochs or epochs
+    if schedule_epochs < epochs:
+        raise BadInput(f"schedule_epochs: must be at least epochs ({epochs}), or 0; got {schedule_epochs}")
+    run = {"seed": seed, "epochs": schedule_epochs, "recipe": asdict(recipe), "data": data_digest}
     with deterministic_torch():
         torch.manual_seed(derive_seed(seed, "weights"))
         # Channels last is a third faster on CPUs: it is what oneDNN's kernels want anyway.
         network = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        trainer = _Trainer(network, images=training, recipe=recipe, seed=seed, epochs=epochs)
-        curve = _resume(trainer, checkpoint, run) if checkpoint is not None else []
+        scores = {} if score is None else score(network)
+        trainer = _Trainer(network, images=training, recipe=recipe, seed=seed, epochs=schedule_epochs)
+        curve = _resume(trainer, checkpoint, run, epochs) if checkpoint is not None else []
         try:
             for epoch in range(len(curve), epochs):
                 record = trainer.run_epoch(epoch) | _validate(network, validation)
@@ -93,7 +103,7 @@ def train_classifier(
         except DivergenceError as reason:
             logger.info("training diverged in epoch %d: %s", len(curve) + 1, reason)
             return _finished(network), TaskResult(outcome=Outcome.DIVERGED, metrics={}, curve=tuple(curve))
-        return _finished(network), TaskResult(outcome=Outcome.OK, metrics={"accuracy": curve[-1]["accuracy"]}, curve=tuple(curve))
+        return _finished(network), TaskResult(outcome=Outcome.OK, metrics={"accuracy": curve[-1]["accuracy"], **scores}, curve=tuple(curve))
 
 
 def accuracy(network: nn.Module, images: Images) -> float:
@@ -171,11 +181,11 @@ class _Trainer:
         return float(loss.item())
 
 
-def _resume(trainer: _Trainer, folder: Path, run: Mapping[str, Any]) -> list[Mapping[str, float]]:
+def _resume(trainer: _Trainer, folder: Path, run: Mapping[str, Any], epochs: int) -> list[Mapping[str, float]]:
     """Put the trainer where its newest intact checkpoint was; gives the curve so far.
 
     Raises:
-        CheckpointDamaged: the checkpoint is of another network or training.
+        CheckpointDamaged: the checkpoint is of another network or training, or of more than `epochs`.
     """
     try:
         found = load_checkpoint(folder)
@@ -187,6 +197,8 @@ def _resume(trainer: _Trainer, folder: Path, run: Mapping[str, Any]) -> list[Map
     for name, value in run.items():
         if found.run.get(name) != value:
             raise CheckpointDamaged(f"{folder} is of another training: {name} is {found.run.get(name)!r} there and {value!r} here")
+    if found.epochs_done > epochs:
+        raise CheckpointDamaged(f"{folder} is of a training that is further: {found.epochs_done} epochs there, {epochs} asked for")
     trainer.load_tensors(found.tensors, where=str(folder))
     return list(found.curve)
 

@@ -6,6 +6,7 @@ import pytest
 import paretune.core.errors as errors
 from paretune.core.errors import (
     BadInput,
+    BadOptions,
     DeviceError,
     LedgerDamaged,
     ParetuneError,
@@ -26,6 +27,8 @@ def example(error_class):
         return SpecError("study.yaml", [SpecProblem(line=3, column=5, path="search.seed", message="must be an integer (got 'x')")])
     if error_class is UnknownName:
         return UnknownName("searcher", "nsga", ["nsga2", "random"])
+    if error_class is BadOptions:
+        return BadOptions([(("metrics", "accuracy"), "names no column"), ((), "a file is missing")])
     return error_class("what happened")
 
 

@@ -78,7 +78,7 @@ def near_word(rng: random.Random) -> Mutation:
 
 def deleted_field(rng: random.Random) -> Mutation:
     """A required line goes: the section that misses it is named, the top of the file being line 1."""
-    index = rng.choice([index for index, line in enumerate(LINES) if re.match(r"(version|name|task|space|searcher|training):", line)])
+    index = rng.choice([index for index, line in enumerate(LINES) if re.match(r"(version|name|task|space|training):", line)])
     return f"deleted {LINES[index]}", "\n".join([*LINES[:index], *LINES[index + 1 :]]), 1
 
 

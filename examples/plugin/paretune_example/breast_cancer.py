@@ -63,6 +63,7 @@ class BreastCancer:
             recipe=self._recipe,
             seed=seed,
             epochs=fidelity.epochs,
+            schedule_epochs=fidelity.schedule_epochs,
             data_digest=self.digest(),
             checkpoint=checkpoint,
             on_epoch=on_epoch,

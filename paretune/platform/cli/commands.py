@@ -215,7 +215,7 @@ def sync(name: str, storage: Path, uri: str | None, as_json: bool) -> None:
 @main.command(
     name="list", short_help="List what a spec may name.", epilog=examples("paretune list searchers", "paretune list spaces --json")
 )
-@click.argument("what", type=click.Choice(["spaces", "searchers", "hardware", "tasks"]))
+@click.argument("what", type=click.Choice(["spaces", "searchers", "hardware", "tasks", "derived", "predictors"]))
 @json_option
 def list_plugins(what: str, as_json: bool) -> None:
     """List what a spec may name, with the options of each."""

@@ -5,16 +5,18 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paretune.core.derived import DERIVED
 from paretune.core.errors import ParetuneError
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
+from paretune.core.rewards import UnitOf
 from paretune.hardware import HARDWARE
 from paretune.platform.cli.studies import again, study_folders
 from paretune.platform.mirror import MirrorState, mirror_state
@@ -28,6 +30,7 @@ from paretune.platform.spec.model import DEFAULT_TRACKING_URI, BudgetSpec
 from paretune.platform.study.api import recorded_spec
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.study import StudyResult, read_history
+from paretune.predictors import PREDICTORS
 from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
@@ -44,7 +47,14 @@ class _Console(Console):
 
 console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH)
 
-PLUGINS: dict[str, Registry] = {"spaces": SPACES, "searchers": SEARCHERS, "hardware": HARDWARE, "tasks": TASKS}
+PLUGINS: dict[str, Registry] = {
+    "spaces": SPACES,
+    "searchers": SEARCHERS,
+    "hardware": HARDWARE,
+    "tasks": TASKS,
+    "derived": DERIVED,
+    "predictors": PREDICTORS,
+}
 
 
 def print_json(value: Any) -> None:
@@ -222,6 +232,10 @@ def show_plugins(what: str, *, as_json: bool) -> None:
 
 
 def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        plain, *marks = get_args(annotation)
+        units = "".join(f" in units of {mark.parameter}" for mark in marks if isinstance(mark, UnitOf))
+        return f"{_type(plain)}{units}"
     return getattr(annotation, "__name__", str(annotation)) if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 

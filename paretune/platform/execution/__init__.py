@@ -1,1 +1,1 @@
-"""Running jobs: what is next, the workers, and Ray. Only `adapter`, `actors`, `runner` and `cluster` import Ray."""
+"""Running jobs: what is next, the workers, and Ray. Only `adapter`, `actors`, `runner`, `scheduler` and `cluster` import Ray."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.genotype import as_genotypes
-from paretune.core.metrics import Metric, checked_metrics
+from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
 from paretune.core.protocols import CostModel, Fidelity, Measurement, SearchSpace, Task
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
@@ -55,7 +55,7 @@ class StagedEvaluator:
         network, result = self._task.train(
             lambda: self._space.build(job.genotype),
             seed=job.seed,
-            fidelity=Fidelity(epochs=job.epochs),
+            fidelity=Fidelity(epochs=job.epochs, schedule_epochs=job.schedule_epochs),
             checkpoint=workspace / "checkpoint",
         )
         details: dict[str, Any] = {"curve": [dict(record) for record in result.curve]}
@@ -81,7 +81,8 @@ class StagedEvaluator:
         from paretune.tasks.export import export_network  # torch and ONNX take two seconds to import; the driver does without
 
         tested = {f"{TEST_PREFIX}{name}": value for name, value in self._task.test(network).items()}
-        expected = {f"{TEST_PREFIX}{metric.name}": metric for metric in self._task.metrics}
+        trained = (metric for metric in self._task.metrics if not metric.name.startswith(PROXY_PREFIX))
+        expected = {f"{TEST_PREFIX}{metric.name}": metric for metric in trained}
         metrics = {**evaluation.metrics, **checked_metrics(tested, expected, producer=f"the test of task '{self._task.name}'")}
         metadata = {
             "candidate": job.ask_index,

@@ -52,29 +52,45 @@ class SearchPhase(Phase):
         factory: JobFactory,
         screen: Callable[[Genotypes], Mapping[str, Any]],
     ) -> None:
-        proposals = context.history.proposals()
-        evaluated = [record for record in proposals if not record.screened]
+        evaluated = [record for record in context.history.evaluations() if not record.screened]
         pending = [record for record in evaluated if record.evaluation is None]
         super().__init__(context, pending=pending, num_ended=len(evaluated) - len(pending))
         self._space, self._budget, self._factory, self._screen = space, budget, factory, screen
         self._dialogue = Dialogue(searcher, mode)
-        self._num_asked = len(evaluated)
+        self._num_asked = sum(record.job.rung == 0 for record in evaluated)
         self._num_barren = 0
         for kind, record in context.history.dialogue():
             if kind == "asked":
-                self._check_same_proposal(record)
+                self._replay_ask(record)
             else:
-                self._dialogue.result(record.trial())
+                assert record.evaluation is not None
+                (self._tell if record.screened else self._learn)(record.job, record.evaluation)
+
+    def _replay_ask(self, record: Record) -> None:
+        """Ask again what the ledger has, before anything new."""
+        self._before_ask()
+        self._check_same_proposal(record)
 
     def _learn(self, job: Job, evaluation: Evaluation) -> None:
+        self._tell(job, evaluation)
+
+    def _tell(self, job: Job, evaluation: Evaluation) -> None:
+        """Give the searcher the result of a candidate."""
         self._dialogue.result(
             Trial(ask_index=job.ask_index, genotype=job.genotype, outcome=evaluation.outcome, metrics=dict(evaluation.metrics))
         )
 
+    def _before_ask(self) -> None:
+        """The searcher is about to be asked; for subclasses."""
+
+    @property
+    def _time_is_up(self) -> bool:
+        return self._budget.time_s is not None and self.context.clock() >= self._budget.time_s
+
     def _new_job(self) -> Job | Wait | Done:
         if self._budget.trials is not None and self._num_asked >= self._budget.trials:
             return Done(f"budget of {self._budget.trials:,} candidates spent")
-        if self._budget.time_s is not None and self.context.clock() >= self._budget.time_s:
+        if self._time_is_up:
             return Done(f"budget of {self._budget.time_s:,.0f} s spent")
         job = self._propose()
         if job is not None:
@@ -94,6 +110,7 @@ class SearchPhase(Phase):
     def _propose(self) -> Job | None:
         """Ask until a proposal passes the gate on its free costs; what was asked is deferred to the next transaction."""
         while self._num_barren < SCREENED_BEFORE_STOP:
+            self._before_ask()
             proposal = self._dialogue.ask()
             if proposal is None:
                 return None
@@ -113,7 +130,7 @@ class SearchPhase(Phase):
                 return job
             self._num_barren += 1
             self.context.defer(("screened", {"job": job.as_json(), "metrics": costs}))
-            self._learn(job, screened_evaluation(costs))
+            self._tell(job, screened_evaluation(costs))
         return None
 
     def _check_same_proposal(self, record: Record) -> None:

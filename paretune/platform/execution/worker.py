@@ -71,7 +71,16 @@ class Worker:
         with _claimed(workspace):
             return recall(self._folder, job.id) or self._run_claimed(job, workspace)
 
+    def _adopt(self, job: Job, workspace: Path) -> None:
+        """Take over what the job that this one continues left in its workspace; what is there already is newer."""
+        below = workspace_path(self._folder, job.continues)
+        for left in sorted(below.iterdir()) if below.is_dir() else []:
+            if not (workspace / left.name).exists():
+                left.rename(workspace / left.name)
+
     def _run_claimed(self, job: Job, workspace: Path) -> Evaluation:
+        if job.continues:
+            self._adopt(job, workspace)
         self._watch(job)
         start_s = time.monotonic()
         evaluation = self._evaluate(job, workspace)
@@ -80,7 +89,10 @@ class Worker:
             self._guard.clear()
         if evaluation.outcome.teaches and evaluation.outcome is not Outcome.CRASHED:  # a crash is tried again
             write_result(self._folder, job.id, evaluation.as_json())
-            self._evaluator.release(job, workspace)
+            if job.continues:
+                discard_workspace(workspace_path(self._folder, job.continues))
+            if job.is_full or evaluation.outcome is not Outcome.OK:  # else the next rung goes on from its checkpoint
+                self._evaluator.release(job, workspace)
         return evaluation
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from paretune.core.trial import Outcome
 from paretune.platform.mirror.names import PARAM_CHARACTERS, entity_name, metric_name, metric_value, tag_text
 from paretune.platform.record.history import Header, History, Record
-from paretune.platform.record.jobs import Purpose
+from paretune.platform.record.jobs import Job, Purpose
 from paretune.platform.record.redaction import redacted
 from paretune.platform.record.summary import Progress, status
 
@@ -72,6 +72,7 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
         "paretune.seed": str(job.seed),
     }
     tags |= {} if final else {FRONT_TAG: _text(on_front)}
+    tags |= {"paretune.epochs": f"{job.epochs} of {job.schedule_epochs}"} if job.schedule_epochs else {}
     tags |= {"paretune.message": tag_text(evaluation.message)} if evaluation.message else {}
     tags |= {"paretune.worker": tag_text(evaluation.worker)} if evaluation.worker else {}
     params = {entity_name(name): str(choice) for name, choice in record.choices.items() if len(str(choice)) <= PARAM_CHARACTERS}
@@ -83,13 +84,18 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
     ]
     return RunContent(
         key=job.id,
-        name=f"final {job.ask_index} seed {job.seed_index}" if final else f"candidate {job.ask_index}",
+        name=f"final {job.ask_index} seed {job.seed_index}" if final else f"candidate {job.ask_index}{_how_far(job)}",
         tags=tags,
         params=params,
         points=(*points, *_curve(evaluation.details.get("curve"), duration_ms)),
         duration_ms=duration_ms,
         failed=evaluation.outcome in FAILED,
     )
+
+
+def _how_far(job: Job) -> str:
+    """What tells the rungs of one candidate apart; the full training has the plain name."""
+    return "" if job.is_full else f" after {job.epochs} of {job.schedule_epochs} epochs"
 
 
 def progress_points(steps: Sequence[Progress], best: Sequence[Mapping[str, float]]) -> list[Point]:

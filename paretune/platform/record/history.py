@@ -63,6 +63,7 @@ class Header:
                 "upper": _limit(metric.upper),
                 "description": metric.description,
                 "free": metric.free,
+                "source": metric.source,
             }
             for name, metric in self.metrics.items()
         }
@@ -100,6 +101,7 @@ class Header:
                 upper=_bound(item["upper"], 1),
                 description=item["description"],
                 free=item["free"],
+                source=item.get("source", ""),
             )
             for name, item in values["metrics"].items()
         }
@@ -178,6 +180,12 @@ def screened_evaluation(metrics: Mapping[str, float]) -> Evaluation:
     return Evaluation(outcome=Outcome.INFEASIBLE, metrics=metrics, message="its free costs break a limit")
 
 
+def _kept_details(job: Job, evaluation: Evaluation) -> Mapping[str, Any]:
+    """The learning curve of a training with rungs, which decides who goes on; nothing else."""
+    curve = evaluation.details.get("curve") if job.schedule_epochs else None
+    return {} if curve is None else {"curve": curve}
+
+
 class History:
     """A study as its ledger tells it."""
 
@@ -188,7 +196,7 @@ class History:
         self.last_seq = 0
         self.num_sessions = 0
         self.archive = ParetoArchive(len(header.problem.objectives))
-        """The feasible non-dominated candidates so far; keys are ask indices."""
+        """The feasible non-dominated candidates so far, of those trained to the full fidelity; keys are ask indices."""
         self._by_ask: dict[int, Record] = {}
 
     @classmethod
@@ -216,7 +224,7 @@ class History:
                 job = self._job(body["job"])
                 self.records[job.id] = Record(job=job, asked_seq=event.seq)
                 if job.purpose is Purpose.SEARCH:
-                    self._by_ask[job.ask_index] = self.records[job.id]
+                    self._by_ask[job.ask_index] = self.records[job.id]  # of its rungs the highest: that is asked last
             case "screened":
                 job = self._job(body["job"])
                 evaluation = screened_evaluation(body["metrics"])
@@ -228,10 +236,10 @@ class History:
             case "finished":
                 record = self.records[body["id"]]
                 evaluation = Evaluation.from_json(body["evaluation"])
-                record.evaluation = evaluation if self._details else replace(evaluation, details={})
+                record.evaluation = evaluation if self._details else replace(evaluation, details=_kept_details(record.job, evaluation))
                 record.elapsed_s = body["elapsed_s"]
                 record.finished_seq = event.seq
-                if record.job.purpose is Purpose.SEARCH and record.outcome is Outcome.OK:
+                if record.job.purpose is Purpose.SEARCH and record.job.is_full and record.outcome is Outcome.OK:
                     self.archive.insert(record.job.ask_index, *self.problem.score(record.trial()))
             case "phase":
                 self.phases[body["name"]] = body["reason"]
@@ -249,14 +257,32 @@ class History:
         return self.header.problem
 
     def proposals(self) -> list[Record]:
-        """Everything the searcher proposed, screened or not, in ask order."""
+        """Everything the searcher proposed, screened or not, in ask order; of several rungs the highest that ended."""
+        found: dict[int, Record] = {}
+        for record in self.evaluations():
+            known = found.get(record.job.ask_index)
+            if known is None or record.evaluation is not None:
+                found[record.job.ask_index] = record
+        return list(found.values())
+
+    def evaluations(self) -> list[Record]:
+        """The jobs of the search, screened or not, in the order of their asks and rungs."""
         found = [record for record in self.records.values() if record.job.purpose is Purpose.SEARCH]
-        return sorted(found, key=lambda record: record.job.ask_index)
+        return sorted(found, key=lambda record: (record.job.ask_index, record.job.rung))
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs that the finished jobs of the search stand for; a rung counts what it adds to the one below."""
+        return sum(
+            record.job.epochs - (self.records[record.job.continues].job.epochs if record.job.continues else 0)
+            for record in self.records.values()
+            if record.job.purpose is Purpose.SEARCH and record.evaluation is not None and not record.screened
+        )
 
     def dialogue(self) -> Iterator[tuple[str, Record]]:
         """`("asked", record)` and `("finished", record)` of the search in the order of the ledger."""
         steps: list[tuple[int, int, str, Record]] = []
-        for record in self.proposals():
+        for record in self.evaluations():
             steps.append((record.asked_seq, 0, "asked", record))
             if record.evaluation is not None:
                 steps.append((record.finished_seq, 1, "finished", record))

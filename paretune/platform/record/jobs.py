@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,9 +40,21 @@ class Job:
     seed_index: int = 0
     """0 in the search; 0, 1, ... for the fresh seeds of the final training."""
     epochs: int = 1
+    rung: int = 0
+    """Step of the fidelity ladder that it reaches, from 0."""
+    schedule_epochs: int = 0
+    """Epochs of the full training that this one is the beginning of; 0 where it is all of it."""
+    continues: str = ""
+    """Id of the job whose checkpoint it goes on from; empty where it starts anew."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the training ends with it, so that its result may enter the front."""
+        return self.schedule_epochs in (0, self.epochs)
 
     def as_json(self) -> dict[str, Any]:
-        """The job as JSON values."""
+        """The job as JSON values; what belongs to a ladder only where there is one."""
+        ladder = {"rung": self.rung, "schedule_epochs": self.schedule_epochs, "continues": self.continues} if self.schedule_epochs else {}
         return {
             "id": self.id,
             "purpose": self.purpose.value,
@@ -52,6 +64,7 @@ class Job:
             "seed": self.seed,
             "seed_index": self.seed_index,
             "epochs": self.epochs,
+            **ladder,
         }
 
     @classmethod
@@ -69,21 +82,39 @@ class JobFactory:
     """Digest of everything beside the architecture that decides a result: task, data, space, hardware, recipe."""
     search_epochs: int
     final_epochs: int
+    rungs: tuple[int, ...] = ()
+    """Epochs of the rungs of a search with several fidelities, the last one `search_epochs`; empty where there is one fidelity."""
 
-    def search(self, *, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice]) -> Job:
-        """The job that evaluates a proposal of the searcher."""
-        return self._job(Purpose.SEARCH, ask_index, genotype, choices, 0, self.search_epochs)
+    def search(self, *, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice], rung: int = 0) -> Job:
+        """The job that evaluates a proposal of the searcher, up to a rung where there are rungs.
+
+        The job of the top rung has the id of a training that never stopped at the lower ones: its result is the same.
+        """
+        if not self.rungs:
+            return self._job(Purpose.SEARCH, ask_index, genotype, choices, 0, self.search_epochs)
+        job = self._job(Purpose.SEARCH, ask_index, genotype, choices, 0, self.rungs[rung], self.search_epochs)
+        below = self.search(ask_index=ask_index, genotype=genotype, choices=choices, rung=rung - 1).id if rung > 0 else ""
+        return replace(job, rung=rung, schedule_epochs=self.search_epochs, continues=below)
 
     def final(self, *, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice], seed_index: int) -> Job:
         """The job that retrains a member of the front with fresh seed number `seed_index`."""
         return self._job(Purpose.FINAL, ask_index, genotype, choices, seed_index, self.final_epochs)
 
     def _job(
-        self, purpose: Purpose, ask_index: int, genotype: tuple[int, ...], choices: Mapping[str, Choice], seed_index: int, epochs: int
+        self,
+        purpose: Purpose,
+        ask_index: int,
+        genotype: tuple[int, ...],
+        choices: Mapping[str, Choice],
+        seed_index: int,
+        epochs: int,
+        schedule_epochs: int = 0,
     ) -> Job:
         architecture = fingerprint(dict(choices))
         seed = derive_seed(self.study_seed, purpose, architecture, seed_index)
         parts = {"architecture": architecture, "protocol": self.protocol, "purpose": purpose, "seed": seed, "epochs": epochs}
+        if schedule_epochs not in (0, epochs):
+            parts = {**parts, "schedule_epochs": schedule_epochs}
         return Job(
             id=fingerprint(parts),
             purpose=purpose,
@@ -154,6 +185,9 @@ class Evaluator(Protocol):
         evaluation = evaluator.evaluate(job, workspace)   # may be cut by kill -9 at any moment and called again
         ... the evaluation is written durably ...
         evaluator.release(job, workspace)                 # checkpoints and scratch may go now
+
+    Where a study trains by rungs, `release` of a job that another one may continue waits until the search has ended, and what it left
+    in its workspace lies in the workspace of the job that continues it.
     """
 
     @property

@@ -51,7 +51,7 @@ def progress(records: Iterable[Record], problem: Problem) -> list[Progress]:
     archive = ParetoArchive(len(problem.objectives))
     volume, steps = 0.0, []
     for number, record in enumerate(records, start=1):
-        if record.outcome is Outcome.OK and archive.insert(record.job.ask_index, *problem.score(record.trial())):
+        if record.outcome is Outcome.OK and record.job.is_full and archive.insert(record.job.ask_index, *problem.score(record.trial())):
             volume = archive.hypervolume(problem.reference)
         steps.append(Progress(num_finished=number, elapsed_s=record.elapsed_s, hypervolume=volume, front_size=len(archive)))
     return steps
@@ -108,6 +108,7 @@ def summary_json(history: History) -> dict[str, Any]:
             "feasible": sum(record.outcome is Outcome.OK and problem.violation(record.metrics) <= 0 for record in arrivals),
             "outcomes": dict(sorted(outcomes.items())),
             "lost_attempts": dict(sorted(Counter(lost.value for record in history.records.values() for lost in record.lost_to).items())),
+            "epochs": history.epochs_trained,
             "final": sum(record.evaluation is not None for group in finals.values() for record in group),
         },
         "objectives": [

@@ -140,7 +140,8 @@ def best_so_far_figure(history: History, points: Points) -> Figure:
     scale = points.scales[objective.metric]
     archive, xs, ys = ParetoArchive(1), [], []
     for number, record in enumerate(history.arrivals(), start=1):
-        archive.insert(number, *history.problem.score(record.trial()))
+        if record.job.is_full:
+            archive.insert(number, *history.problem.score(record.trial()))
         if len(archive):
             xs.append(number)
             ys.append(history.problem.natural(archive.points[0])[objective.metric])

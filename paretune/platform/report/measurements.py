@@ -36,6 +36,8 @@ def quartile_range(record: Record, name: str) -> float | None:
 def source_of(name: str, history: History, measured: Sequence[str]) -> str:
     """Where the values of a metric come from, in words."""
     metric = history.header.metrics.get(name)
+    if metric is not None and metric.source:
+        return metric.source
     if metric is not None and metric.free:
         return "analytic, from the layers, before training"
     target = name.partition(".")[0]

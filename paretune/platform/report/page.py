@@ -12,6 +12,7 @@ from paretune.platform.record.ledger import read_events
 from paretune.platform.record.summary import summary_json
 from paretune.platform.report.comparison import check_comparable
 from paretune.platform.report.facts import failures_part, head, provenance_part, reference_text, volume_unit
+from paretune.platform.report.fidelity import fidelity_parts
 from paretune.platform.report.figures import curve_figures, front_figures, hypervolume_figures, parallel_figure
 from paretune.platform.report.front_figure import Figure
 from paretune.platform.report.front_table import front_table
@@ -63,6 +64,7 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
             "curves",
             _drawn(curve_figures(front), "curve", figures) or note("No learning curves were recorded."),
         ),
+        *(section(title, anchor, part) for title, anchor, part in fidelity_parts(history)),
         section("Outcomes and failures", "failures", failures_part(history, summary)),
         section("Where the numbers come from", "numbers", measurements_part(history)),
         section("Provenance", "provenance", provenance_part(history, folder)),

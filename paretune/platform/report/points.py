@@ -60,10 +60,15 @@ class Points:
 
 
 def collect(history: History, front: Sequence[Record]) -> Points:
-    """The drawn candidates of a study: the whole front, and the others thinned evenly over the search where they are too many."""
+    """The drawn candidates of a study: the whole front, and the others thinned evenly over the search where they are too many.
+
+    Candidates that were stopped at a lower rung are not comparable and not drawn.
+    """
     names = [objective.metric for objective in history.problem.objectives]
     complete = [
-        record for record in history.search_records() if record.outcome is Outcome.OK and all(name in record.metrics for name in names)
+        record
+        for record in history.search_records()
+        if record.outcome is Outcome.OK and record.job.is_full and all(name in record.metrics for name in names)
     ]
     members = {record.job.id for record in front}
     rest = [record for record in complete if record.job.id not in members]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.derived import DerivedMetric
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Genotypes, num_choices
 from paretune.core.metrics import SI_UNITS, Direction, Metric, readable, si_name, unit_of
@@ -40,9 +41,30 @@ def metric_problems(spec: StudySpec, metrics: Mapping[str, Metric]) -> Findings:
     return problems, []
 
 
+def derived_problems(spec: StudySpec, item: DerivedMetric, metrics: Mapping[str, Metric]) -> list[tuple[Loc, str]]:
+    """A derived metric whose name is taken or looks like a unit, or that reads what is not there before it."""
+    name = item.metric.name
+    loc: Loc = ("derived", name)
+    problems: list[tuple[Loc, str]] = []
+    if name in metrics:
+        problems.append((loc, f"'{name}' is measured already; choose another name"))
+    if unit_of(si_name(name)[0]):
+        problems.append((loc, f"'{name}' ends like a unit, but a derived metric is a plain number; choose another name"))
+    later = list(spec.derived)[list(spec.derived).index(name) :]
+    for parameter, value in spec.derived[name].options.items():
+        for index, given in enumerate(value if isinstance(value, list | tuple) else [value]):
+            inner = si_name(given)[0] if parameter in item.inputs else None
+            if inner is None or inner in metrics:
+                continue
+            at: Loc = (*loc, parameter, index) if isinstance(value, list | tuple) else (*loc, parameter)
+            order = f"'{inner}' is worked out later; write it before '{name}'"
+            problems.append((at, order if inner in later[1:] else _unmeasured(given, spec, metrics)))
+    return problems
+
+
 def _unmeasured(name: str, spec: StudySpec, metrics: Mapping[str, Metric]) -> str:
     target, dot, _ = name.partition(".")
-    if dot and target not in spec.hardware:
+    if dot and target not in spec.hardware and not any(known.startswith(f"{target}.") for known in metrics):
         declared = f"({', '.join(spec.hardware)})" if spec.hardware else "(there is none)"
         if not spec.hardware:
             return f"'{target}' is not in hardware {declared}. Example: hardware: {{{target}: {{kind: host}}}}"

@@ -26,10 +26,12 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "task": (False, "changes what is learned"),
     "space": (False, "changes what is searched"),
     "hardware": (False, "changes what is measured"),
+    "derived": (False, "changes what is best"),
     "objectives": (False, "changes what is best"),
     "constraints": (False, "changes what is allowed on the front"),
     "searcher": (False, "changes what is tried next"),
     "training": (False, "changes what a candidate's accuracy means"),
+    "fidelity": (False, "changes how far candidates are trained"),
     "run.mode": (False, "changes what the searcher knew at each step"),
 }
 """Field or section -> (allowed on resume, why)."""
@@ -105,7 +107,7 @@ def _fields(spec: StudySpec) -> dict[Loc, object]:
         if isinstance(value, dict) and value:
             for name, item in value.items():
                 is_options = name == "options" and (
-                    (loc[:1] == ("hardware",) and len(loc) == 2) or loc in (("task",), ("space",), ("searcher",))
+                    (loc[:1] in (("hardware",), ("derived",)) and len(loc) == 2) or loc in (("task",), ("space",), ("searcher",))
                 )
                 walk(item, loc if is_options else (*loc, name))
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):

@@ -1,16 +1,15 @@
 """Secrets: they come from the environment when they are used, and are never written down."""
 
-import os
-import re
 from collections.abc import Mapping
 
 from pydantic_core import PydanticCustomError
 
+from paretune.core.environment import VARIABLE
+from paretune.core.environment import resolve_env as resolved
 from paretune.core.errors import BadInput
 from paretune.platform.spec.nodes import PASSWORD, SECRET_PARAMETER
 from paretune.platform.spec.suggest import nearest
 
-VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 SCHEMES = ("sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -51,14 +50,10 @@ def resolve_env(text: str, environment: Mapping[str, str] | None = None) -> str:
     Raises:
         BadInput: a variable is not set.
     """
-    values = os.environ if environment is None else environment
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            raise BadInput(f"tracking.uri: environment variable {match[1]} is not set")
-        return values[match[1]]
-
-    return VARIABLE.sub(value, text)
+    try:
+        return resolved(text, environment)
+    except BadInput as error:
+        raise BadInput(f"tracking.uri: {error}") from error
 
 
 def _mistake(message: str) -> PydanticCustomError:

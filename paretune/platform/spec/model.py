@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WrapValidator, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from paretune.core.derived import DERIVED
 from paretune.core.errors import BadInput, UnknownName
 from paretune.core.metrics import Direction, si_name, unit_of
 from paretune.core.registry import Registry
@@ -17,7 +18,18 @@ from paretune.platform.spec.environment import check_tracking_uri
 from paretune.platform.spec.nodes import Scalar, shortened
 from paretune.platform.spec.options import null_is_none, options_model
 from paretune.platform.spec.suggest import GOALS, did_you_mean, nearest
-from paretune.platform.spec.values import duration, expect_scalar, memory_size, mistake, one_of, quantity, study_name, text, whole_number
+from paretune.platform.spec.values import (
+    duration,
+    expect_scalar,
+    memory_size,
+    mistake,
+    one_of,
+    quantity,
+    study_name,
+    text,
+    whole_number,
+    yes_no,
+)
 from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
@@ -140,6 +152,14 @@ class TargetSpec(PluginSpec):
     kind: Text = Field(examples=["kind: host"])
 
 
+class DerivedSpec(PluginSpec):
+    """A metric worked out from others."""
+
+    registry: ClassVar[Registry] = DERIVED
+    key: ClassVar[str] = "kind"
+    kind: Text = Field(examples=["kind: ratio"])
+
+
 def _in_metric_units(value: object, info: ValidationInfo) -> object:
     metric = info.data.get("shown_metric")
     if not isinstance(metric, str):
@@ -210,6 +230,21 @@ class TrainingSpec(Section):
     epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 5"])
 
 
+class FidelitySpec(Section):
+    """How a search at several fidelities trains: all candidates a little, the best of each rung eta times as long."""
+
+    min_epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 1
+    """Epochs of every candidate; `training.epochs` are those of a full training."""
+    eta: Annotated[Whole, Field(ge=2, le=100)] = 3
+    """Of how many candidates one goes on."""
+    cohort: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """Candidates compared with each other in `mode: sync`; None is decided by the rungs."""
+    extrapolate: Annotated[bool, BeforeValidator(yes_no)] = False
+    """Whether candidates are compared by the accuracy that their learning curves lead to, instead of the one they have."""
+
+    _cohort = field_validator("cohort", mode="before")(auto_or(whole_number))
+
+
 class FinalSpec(Section):
     """How the networks of the front are trained after the search; the test set is used here, once."""
 
@@ -256,13 +291,18 @@ class StudySpec(Section):
     space: SpaceSpec = Field(examples=["space: {name: digits_conv}"])
     hardware: dict[TargetName, TargetSpec] = Field(default_factory=dict)
     """Target name -> hardware; its metrics are `TARGET.METRIC`."""
+    derived: dict[TargetName, DerivedSpec] = Field(default_factory=dict)
+    """Name of a new metric -> how it is worked out; later ones may use earlier ones."""
     objectives: tuple[ObjectiveSpec, ...] = Field(
         min_length=1, max_length=8, examples=["objectives: [{metric: accuracy, goal: max, reference: 0.8}]"]
     )
     constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=64)] = ()
-    searcher: SearcherSpec = Field(examples=["searcher: {name: nsga2}"])
+    searcher: SearcherSpec = Field(default_factory=lambda: SearcherSpec(name="auto"), examples=["searcher: {name: nsga2}"])
+    """`auto` chooses by space and objectives."""
     budget: BudgetSpec = Field(examples=["budget: {trials: 64}"])
     training: TrainingSpec = Field(examples=["training: {epochs: 5}"])
+    fidelity: Annotated[FidelitySpec | None, WrapValidator(null_is_none)] = None
+    """None: every candidate is trained fully."""
     final: Annotated[FinalSpec | None, WrapValidator(null_is_none)] = None
     """None: the front is not trained again."""
     run: RunSpec = Field(default_factory=RunSpec)

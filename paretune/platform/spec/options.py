@@ -6,13 +6,27 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WrapValidator, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, WrapValidator, create_model
 from pydantic_core import PydanticCustomError
 
+from paretune.core.environment import resolve_env
 from paretune.core.errors import BadInput
+from paretune.core.metrics import si_name, unit_of
 from paretune.core.registry import Registry
+from paretune.core.rewards import UnitOf
 from paretune.platform.spec.nodes import Scalar
-from paretune.platform.spec.values import anything, duration, memory_size, one_of, real_number, text, whole_number, yes_no
+from paretune.platform.spec.values import (
+    anything,
+    duration,
+    memory_size,
+    one_of,
+    path_text,
+    quantity,
+    real_number,
+    text,
+    whole_number,
+    yes_no,
+)
 
 Reader: TypeAlias = Callable[[object], object]
 UNIONS = (Union, types.UnionType)
@@ -46,12 +60,24 @@ def option_values(registry: Registry, name: str, stored: Mapping[str, Any]) -> d
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False, include_input=False)
         )
         raise BadInput(f"options of {registry.kind} {name}: {told}") from error
-    return {field: getattr(model, field) for field in type(model).model_fields}
+    return {field: _located(field, getattr(model, field)) for field in type(model).model_fields}
+
+
+def _located(field: str, value: Any) -> Any:
+    """Paths with the values from the environment that they name; everything else as it is."""
+    if isinstance(value, tuple) and any(isinstance(item, Path) for item in value):
+        return tuple(_located(field, item) for item in value)
+    try:
+        return Path(resolve_env(str(value))) if isinstance(value, Path) else value
+    except BadInput as error:
+        raise BadInput(f"{field}: {error}") from error
 
 
 def field_type(annotation: Any, name: str) -> Any:
     """The pydantic type that reads an option: names that end in `_s` or `_bytes` also take `90s` and `2GiB`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and isinstance(arguments[1], UnitOf):
+        return Annotated[arguments[0], BeforeValidator(_in_units_of(arguments[1].parameter))]
     if origin is Annotated:
         return Annotated[(field_type(arguments[0], name), *arguments[1:])]
     if origin in UNIONS:
@@ -71,7 +97,7 @@ def field_type(annotation: Any, name: str) -> Any:
 
 
 def _plain_type(annotation: Any, name: str) -> Any:
-    readers: dict[Any, Reader] = {bool: yes_no, int: whole_number, float: real_number, str: text, Path: text}
+    readers: dict[Any, Reader] = {bool: yes_no, int: whole_number, float: real_number, str: text, Path: path_text}
     if annotation is float and name.endswith("_s"):
         return Annotated[float, BeforeValidator(_either(real_number, duration))]
     if annotation is int and name.endswith("_bytes"):
@@ -79,6 +105,27 @@ def _plain_type(annotation: Any, name: str) -> Any:
     if annotation in readers:
         return Annotated[annotation, BeforeValidator(readers[annotation])]
     return Annotated[Any, BeforeValidator(anything)]
+
+
+def _in_units_of(parameter: str) -> Callable[[object, ValidationInfo], object]:
+    """Reads a value, or a list of them, in the unit of the metric that another option names, or of each metric where it names several."""
+
+    def read(value: object, info: ValidationInfo) -> object:
+        names = info.data.get(parameter)
+        if isinstance(value, list | tuple) and isinstance(names, tuple):
+            return [_quantity(item, names[min(index, len(names) - 1)]) if names else item for index, item in enumerate(value)]
+        if isinstance(names, tuple) and isinstance(value, Scalar):
+            return value  # no list: told as such
+        return _quantity(value, names)
+
+    return read
+
+
+def _quantity(value: object, metric: object) -> object:
+    if not isinstance(metric, str):
+        return 0.0 if isinstance(value, Scalar) else value  # the metric's own mistake is reported; the value cannot be judged
+    inner, factor = si_name(metric)
+    return quantity(value, metric=metric, unit=unit_of(inner), factor=factor)
 
 
 def _either(first: Reader, second: Reader) -> Reader:

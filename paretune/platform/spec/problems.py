@@ -10,6 +10,8 @@ from paretune.platform.spec.model import PluginSpec, StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, find, key_place, place, shape, shortened
 from paretune.platform.spec.suggest import nearest
 
+NAMED = {"hardware": "a target", "derived": "a metric"}
+"""Section that names its members -> what it names."""
 LIMITS = {"greater_than_equal": ("ge", "must be at least"), "less_than_equal": ("le", "is above the limit")}
 
 
@@ -36,7 +38,7 @@ SECTIONS = dict(sections())
 
 def section_at(loc: Loc) -> type[BaseModel] | None:
     """The section that a way leads to, or None where it leads elsewhere (a list, an option)."""
-    general = tuple("*" if isinstance(part, int) or (position == 1 and loc[0] == "hardware") else part for position, part in enumerate(loc))
+    general = tuple("*" if isinstance(part, int) or (position == 1 and loc[0] in NAMED) else part for position, part in enumerate(loc))
     return SECTIONS.get(general)
 
 
@@ -86,7 +88,7 @@ class Translator:
         context = item.get("ctx", {})
         if loc and loc[-1] == "[key]":
             line, column = key_place(self.root, loc[:-1])
-            told = "is no name for a target: a letter, then letters, digits, _ or -, up to 31 characters"
+            told = f"is no name for {NAMED[str(loc[0])]}: a letter, then letters, digits, _ or -, up to 31 characters"
             return SpecProblem(line=line, column=column, path=dotted(loc[:-1]), message=f"'{shortened(str(loc[-2]))}' {told}")
         if item["type"] == "spec":
             loc = (*loc, context["field"]) if "field" in context else loc

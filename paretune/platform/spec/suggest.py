@@ -30,6 +30,10 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "population": ("population_size", "pop_size", "pop"),
     "nsga2": ("nsga", "nsga-ii", "nsga_ii", "genetic"),
     "random": ("random_search", "randomsearch"),
+    "auto": ("default", "best"),
+    "predictor_guided": ("bayesian", "bayesian_optimization", "bo", "gp", "bananas", "brp_nas", "surrogate", "predictor"),
+    "rl_controller": ("rl", "reinforce", "ppo", "reinforcement_learning", "controller"),
+    "lemonade": ("lamarckian",),
     "regularized_evolution": ("evolution", "aging_evolution", "regevo", "rea", "regularised_evolution"),
 }
 """Our word -> the words people bring from elsewhere."""

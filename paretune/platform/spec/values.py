@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic_core import PydanticCustomError
 
+from paretune.core.environment import VARIABLE
 from paretune.core.metrics import SI_UNITS, symbol
 from paretune.platform.spec.nodes import PASSWORD, Scalar, shape, shortened
 from paretune.platform.spec.suggest import did_you_mean
@@ -218,7 +219,15 @@ def _units(unit: str) -> str:
 
 
 def text(value: object) -> object:
-    """Text; unquoted words that YAML readers take for yes or no are refused."""
+    """Text; unquoted words that YAML readers take for yes or no are refused, and so are values from the environment."""
+    read = path_text(value)
+    if isinstance(value, Scalar) and "${" in value.text:
+        raise mistake("may not use ${...}; only tracking.uri and paths to files take values from the environment")
+    return read
+
+
+def path_text(value: object) -> object:
+    """Text that may hold `${env:NAME}`; it is stored as it is written and resolved where the file is opened."""
     scalar = expect_scalar(value, "a text")
     if scalar is None:
         return value
@@ -231,8 +240,8 @@ def text(value: object) -> object:
         raise mistake(f"has {len(scalar.text):,} characters; at most {MAX_TEXT:,} are possible")
     if PASSWORD.search(scalar.text):
         raise mistake("contains a password; only tracking.uri may name one, as ${env:NAME}")
-    if "${" in scalar.text:
-        raise mistake("may not use ${...}; only tracking.uri takes values from the environment")
+    if "${" in VARIABLE.sub("", scalar.text):
+        raise mistake("a value from the environment is written ${env:NAME}")
     return scalar.text
 
 

@@ -11,7 +11,6 @@ from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.files import TEMPORARY_PREFIX
 from paretune.core.protocols import Device, Measurement
 from paretune.core.trial import Outcome
-from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.record.history import History, Record
 from paretune.platform.study.api import recorded_spec
 from paretune.platform.study.networks import best_seed
@@ -64,7 +63,9 @@ def _train(history: History, record: Record, workspace: Path) -> None:
         assert isinstance(device, Device)
         return device.measure(network, example_shape)
 
-    evaluator = StagedEvaluator(space=plan.space, task=plan.task, produced=plan.metrics, targets=tuple(plan.targets), measure=measure)
+    if not plan.evaluation.trains:
+        raise BadInput(f"study '{history.header.name}' looked its results up and trained no network, so there is none to export")
+    evaluator = plan.make_evaluator(tuple(plan.targets), measure)
     job = job_factory(plan).final(
         ask_index=record.job.ask_index, genotype=record.job.genotype, choices=dict(record.job.choices), seed_index=0
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
-from paretune.core.genotype import Genotypes
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
-from paretune.platform.execution.evaluator import StagedEvaluator
+from paretune.platform.execution.deriving import DerivingEvaluator
+from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
+from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.phase import Phase, PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
@@ -201,12 +202,13 @@ def _run_phases(
         executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
         if "search" not in history.phases:
             search = _search_phase(plan, context)
-            reason = executor.run(search, title="search", total=spec.budget.trials)
+            # Of a search with rungs nobody knows the number of jobs.
+            reason = executor.run(search, title="search", total=None if plan.ladder else spec.budget.trials)
             context.record([("phase", {"name": "search", "reason": reason})])
         progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
         if spec.final is not None and evaluator is None:
-            final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=spec.final.seeds)
-            reason = executor.run(final, title="final training", total=final.num_jobs)
+            final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=plan.evaluation.num_final_seeds)
+            reason = executor.run(final, title="final training" if plan.evaluation.trains else "final look-up", total=final.num_jobs)
         else:
             reason = "none asked for"
         context.record([("phase", {"name": "final", "reason": reason})])
@@ -232,9 +234,9 @@ class _Executor:
         self._folder, self._progress, self._stop = folder, progress, stop
         spec = plan.spec
         handles = {target: start_device(spec.hardware[target].kind, spec.hardware[target].options) for target in targets}
-        self._evaluator = evaluator or StagedEvaluator(
-            space=plan.space, task=plan.task, produced=plan.metrics, targets=targets, measure=ActorDevices(handles)
-        )
+        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
+        if plan.derived:
+            self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
         limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
         self._resources = Resources(slots=slots, per_candidate={"CPU": 1.0}, limits=limits)
 
@@ -264,22 +266,28 @@ def job_factory(plan: Plan) -> JobFactory:
         protocol=protocol_digest(plan),
         search_epochs=spec.training.epochs,
         final_epochs=spec.final.epochs if spec.final else spec.training.epochs,
+        rungs=plan.ladder.epochs if plan.ladder else (),
     )
 
 
 def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
     spec = plan.spec
-
-    def screen(genotypes_ND: Genotypes) -> dict[str, Any]:
-        estimates = plan.free_costs.estimate(plan.space.workloads(genotypes_ND), {})
-        return {name: estimate.values for name, estimate in estimates.items()}
-
-    return SearchPhase(
+    budget = Budget(trials=spec.budget.trials, time_s=spec.budget.time_s)
+    searcher, factory = plan.make_searcher(), job_factory(plan)
+    if spec.fidelity is None or plan.ladder is None:
+        return SearchPhase(
+            context, searcher=searcher, space=plan.space, mode=spec.run.mode, budget=budget, factory=factory, screen=plan.free
+        )
+    forecast = CurveForecast(problem=plan.problem, metrics=plan.metrics, num_epochs=plan.ladder.max_epochs)
+    return FidelityPhase(
         context,
-        searcher=plan.make_searcher(),
+        searcher=searcher,
         space=plan.space,
         mode=spec.run.mode,
-        budget=Budget(trials=spec.budget.trials, time_s=spec.budget.time_s),
-        factory=job_factory(plan),
-        screen=screen,
+        budget=budget,
+        factory=factory,
+        screen=plan.free,
+        ladder=plan.ladder,
+        cohort=spec.fidelity.cohort,
+        forecast=forecast if spec.fidelity.extrapolate else None,
     )

@@ -1,0 +1,222 @@
+"""How good the fronts of searchers and peers are after 100, 300 and 1,000 evaluations; run `python benchmarks/search_quality.py [--quick]`.
+
+Ours are run here as `mode: sync` runs them. The peers' figures are those of results/search_quality_peers.json, measured by
+`--peers PYTHON` with the Python of an environment with requirements.txt; they get each result before they propose again. Prints a table for
+each task and the goals.
+
+A method keeps up with a peer on a task where its mean is not below the peer's by more than three standard errors of the difference: some
+eighty pairs are compared, so that by chance alone some pairs of equal methods are two standard errors apart. Where the signal is not what
+is judged, a peer counts no more than the bound: what the front of the whole signal is worth.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+
+from goals import Goal, report_goals
+from search_runs import MARKS, PeerProcess, Run, search
+from search_store import RESULTS, Figure, Store, best_peer, group_table, table
+from search_tasks import SearchTask, task_makers
+
+from paretune.searchers import SEARCHERS
+
+PEERS_FILE, OWN_FILE, PAGE_FILE = (RESULTS / f"search_quality{rest}" for rest in ("_peers.json", ".json", ".md"))
+COMMAND = "python benchmarks/search_quality.py"
+SINGLE = {"nb201 cifar100 alone": 100, "analog accuracy alone": 200}
+"""Tasks of one objective, and the evaluations within which the optimum must be found."""
+QUICK = (
+    "nb201 cifar10 gold_6240 200 epochs",
+    "nb201 cifar100 pixel3 12 epochs",
+    "macro accuracy parameters",
+    "mobile error latency",
+    *SINGLE,
+)
+QUICK_SEEDS, QUICK_BUDGET = 2, 300
+KEEPS_UP = -3.0
+"""Standard errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How far a method is run."""
+
+    budget: int
+    seeds: int
+
+
+CHEAP, LEARNING = Plan(budget=1000, seeds=10), Plan(budget=1000, seeds=10)
+OWN = {
+    "random": CHEAP,
+    "nsga2": CHEAP,
+    "regularized_evolution": CHEAP,
+    "lemonade": CHEAP,
+    "rl_controller": Plan(budget=300, seeds=10),
+    "predictor_guided": LEARNING,
+    "auto": LEARNING,
+}
+NSGA2_PEERS = ("pymoo_nsga2", "pymoo_nsga2_20", "optuna_nsga2", "optuna_nsga2_20")
+PEERS = dict.fromkeys(NSGA2_PEERS, CHEAP) | {
+    "syne_morea": Plan(budget=1000, seeds=5),
+    "nevergrad_de": Plan(budget=300, seeds=3),
+    "nevergrad_ngopt": Plan(budget=300, seeds=3),
+    "optuna_tpe": Plan(budget=300, seeds=3),
+    "smac_parego": Plan(budget=100, seeds=3),
+    "optuna_gp": Plan(budget=100, seeds=3),
+}
+
+
+def measure(
+    store: Store, tasks: Sequence[str], methods: Iterable[str], plans: dict[str, Plan], run: Callable[[SearchTask, str, int, int], Run]
+) -> Iterable[Run]:
+    """Run what the store does not hold yet, all tasks and methods a seed at a time, and add it."""
+    made = {name: task_makers()[name]() for name in tasks}
+    for seed, method, task in product(range(max(plan.seeds for plan in plans.values())), methods, tasks):
+        kept = store.runs.get(task, {}).get(method, {}).get(seed)
+        reachable = sum(mark <= plans[method].budget for mark in MARKS)
+        if seed >= plans[method].seeds or (kept is not None and len(kept.volumes) >= reachable):
+            continue
+        found = run(made[task], method, seed, plans[method].budget)
+        store.add(task, method, found)
+        yield found
+
+
+def worst_z(store: Store, method: str, peers: Sequence[str], tasks: Iterable[str], mark: int) -> float:
+    """The smallest lead of a method over the best of some peers on a task, in standard errors; NaN if the method was not run everywhere.
+
+    A peer counts no more than the bound of the task: beyond it, it was lucky with the signal's noise.
+    """
+    leads = []
+    for task in tasks:
+        best = best_peer(store, task, peers, mark)
+        if best is not None:
+            bounded = replace(best[1], mean=min(best[1].mean, task_makers()[task]().bound))
+            leads.append(store.volume(task, method, mark).z_against(bounded))
+    return math.nan if not leads or any(math.isnan(lead) for lead in leads) else min(leads)
+
+
+def found_within(runs: Sequence[Run], evaluations: int) -> float:
+    """Share of the runs that found the optimum within so many evaluations; NaN for no runs."""
+    return fmean(run.optimum_at is not None and run.optimum_at <= evaluations for run in runs) if runs else math.nan
+
+
+def goals(store: Store, tasks: Sequence[str]) -> list[Goal]:
+    """Every promise, over the tasks that were run."""
+    several = [task for task in tasks if task not in SINGLE]
+    reached = [mark for mark in MARKS if any(store.volume(task, "nsga2", mark).count for task in several)]
+    found = []
+    for method, peers in (("nsga2", NSGA2_PEERS), ("auto", tuple(PEERS))):
+        label = "peers_nsga2" if method == "nsga2" else "every_peer"
+        for mark in reached:
+            lead = worst_z(store, method, peers, several, mark)
+            found.append(Goal(name=f"{method}_lead_over_{label}_at_{mark}_errors", value=lead, sense=">=", bound=KEEPS_UP))
+    devices = [task for task in several if task.endswith("200 epochs")]
+    for mark, bound in zip(MARKS, (0.975, 0.99, 0.998), strict=True):
+        if mark in reached and devices:
+            value = fmean(store.volume(task, "auto", mark).mean for task in devices)
+            found.append(Goal(name=f"auto_nb201_hypervolume_at_{mark}", value=value, sense=">=", bound=bound))
+    if MARKS[-1] in reached and devices:
+        value = fmean(store.recall(task, "auto", MARKS[-1]).mean for task in devices)
+        found.append(Goal(name="auto_nb201_recall_at_1000", value=value, sense=">=", bound=0.6))
+    lead = worst_z(store, "auto", ["optuna_gp"], [task for task in several if task.startswith("mobile")], MARKS[0])
+    found += [
+        Goal(name="auto_mobile_lead_over_optuna_gp_at_100_errors", value=lead, sense=">=", bound=KEEPS_UP),
+        Goal(name="auto_cpu_over_optuna_gp", value=cpu_share(store, several), sense="<=", bound=0.1),
+    ]
+    for task, evaluations in SINGLE.items():
+        if task not in tasks:
+            continue
+        name = f"auto_optimum_within_{evaluations}_{task.split()[0]}"
+        found.append(Goal(name=name, value=found_within(store.of(task, "auto"), evaluations), sense=">=", bound=0.9))
+    behind = [not_above(store.volume(task, "rl_controller", 300), store.volume(task, "random", 300)) for task in several]
+    found.append(Goal(name="rl_tasks_not_above_random_at_300", value=sum(behind), sense="<=", bound=0))
+    return found
+
+
+def not_above(one: Figure, other: Figure) -> float:
+    """1.0 where the first mean is not above the second, NaN where one is missing."""
+    return math.nan if math.isnan(one.mean) or math.isnan(other.mean) else float(one.mean <= other.mean)
+
+
+def cpu_share(store: Store, tasks: Iterable[str]) -> float:
+    """Largest ratio of the CPU time of `auto` to Optuna GP's on a task; NaN where `auto` was not run."""
+    pairs = [(store.of(task, "auto"), store.of(task, "optuna_gp")) for task in tasks]
+    shares = [_cpu_ms(own) / _cpu_ms(peer) for own, peer in pairs if peer]
+    return math.nan if not shares or any(math.isnan(share) for share in shares) else max(shares)
+
+
+def _cpu_ms(runs: Sequence[Run]) -> float:
+    return fmean(run.cpu_ms for run in runs) if runs else math.nan
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="some tasks, 2 seeds, 300 evaluations; the goals are then held there")
+    parser.add_argument("--peers", type=Path, help="measure the peers with this Python, too")
+    parser.add_argument("--resume", action="store_true", help="measure only what the files of results/ lack")
+    parser.add_argument("--budget", type=int, default=1000, help="no more evaluations than these: 100, 300 or 1000")
+    parser.add_argument("--seeds", type=int, default=10, help="no more seeds than these")
+    parser.add_argument("--tasks", default="", help="only the tasks with this in their name")
+    parser.add_argument("--methods", default="", help="only these methods, separated by commas; '-' for none")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = options()
+    tasks = [name for name in (QUICK if given.quick else task_makers()) if given.tasks in name]
+    chosen = [name for name in given.methods.split(",") if name] or [*OWN, *PEERS]
+    own = Store.read(OWN_FILE) if given.resume else Store()
+    peers = Store.read(PEERS_FILE)
+    ours = [name for name in chosen if name in OWN and name in SEARCHERS.names()]
+    budget, seeds = (QUICK_BUDGET, QUICK_SEEDS) if given.quick else (given.budget, given.seeds)
+    plans = {name: Plan(budget=min(plan.budget, budget), seeds=min(plan.seeds, seeds)) for name, plan in (OWN | PEERS).items()}
+    for _ in measure(own, tasks, ours, plans, lambda task, name, seed, budget: search(task, name, seed=seed, budget=budget)):
+        if not given.quick:
+            own.write(OWN_FILE, COMMAND)
+    if given.peers:
+        measure_peers(given.peers, peers if given.resume else Store(), tasks, [name for name in chosen if name in PEERS], plans)
+        peers = Store.read(PEERS_FILE)
+    everything = peers.merged(own)
+    page = "\n\n".join(pages(everything, tasks))
+    print(page, end="\n\n")
+    if not given.quick and not given.tasks:
+        PAGE_FILE.write_text(f"# Search quality, every table\n\nWritten by `{COMMAND}`; see docs/search-quality.md.\n\n{page}\n")
+    return report_goals(goals(everything, tasks))
+
+
+def pages(store: Store, tasks: Sequence[str]) -> Iterator[str]:
+    """The means over devices, then a table for each task."""
+    for data, epochs in product(("cifar10", "cifar100"), ("200 epochs", "12 epochs")):
+        group = [task for task in tasks if task.startswith(f"nb201 {data} ") and task.endswith(epochs)]
+        if len(group) > 1:
+            yield group_table(store, f"nb201 {data} {epochs}", group)
+    for name in tasks:
+        yield table(store, name, facts=facts(task_makers()[name]()), single=name in SINGLE)
+
+
+def measure_peers(python: Path, store: Store, tasks: Sequence[str], methods: Sequence[str], plans: dict[str, Plan]) -> None:
+    """Run the peers and keep their figures in results/."""
+    process = PeerProcess(python)
+    store.versions = process.versions
+    try:
+        run = lambda task, name, seed, budget: process.search(task, name, seed=seed, budget=budget)  # noqa: E731 - as short as its name
+        for _ in measure(store, tasks, methods, plans, run):
+            store.write(PEERS_FILE, f"{COMMAND} --peers PYTHON")
+    finally:
+        process.close()
+
+
+def facts(task: SearchTask) -> str:
+    """What a reader of a table needs to know of the task."""
+    size = f"{task.space.size:,}" if task.space.size < 10**7 else f"{task.space.size:.1e}"
+    known = "best known front" if task.name.startswith("mobile") else "exact front"
+    bound = "" if task.bound == 1 else f"; who knows the whole signal gets {task.bound:.4f}"
+    return f"{size} networks, {known} of {len(task.front)} points{bound}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

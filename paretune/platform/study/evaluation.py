@@ -1,0 +1,105 @@
+"""How the candidates of a study are evaluated: trained and measured, or looked up in a table. The one place that tells them apart."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paretune.core.metrics import Metric
+from paretune.core.protocols import SearchSpace, Task
+from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.evaluator import StagedEvaluator
+from paretune.platform.execution.table_evaluator import TableEvaluator
+from paretune.platform.record.jobs import Evaluator
+from paretune.platform.spec.model import StudySpec
+from paretune.platform.spec.nodes import Loc
+from paretune.spaces.restricted import restricted
+from paretune.tasks.table import TableTask
+
+if TYPE_CHECKING:
+    from paretune.platform.execution.evaluator import Measure
+
+    Make = Callable[[Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """How candidates are evaluated."""
+
+    space: SearchSpace
+    """What can be evaluated of the space."""
+    make: "Make"
+    """`(metrics of a search evaluation, hardware targets, how to measure)` -> the evaluator."""
+    trains: bool
+    """Whether networks are trained, so that they can be exported."""
+    num_final_seeds: int
+    """Final evaluations of each member of the front."""
+    problems: tuple[tuple[Loc, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
+    """Decide how candidates are evaluated, and check what depends on it.
+
+    Raises:
+        BadOptions: a table does not fit the space.
+    """
+    return _looked_up(spec, task, space) if isinstance(task, TableTask) else _trained(spec, task, space)
+
+
+def _trained(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
+    def make(produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:
+        return StagedEvaluator(space=space, task=task, produced=produced, targets=targets, measure=measure)
+
+    return EvaluationPlan(space=space, make=make, trains=True, num_final_seeds=spec.final.seeds if spec.final else 0)
+
+
+def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace) -> EvaluationPlan:
+    table = task.table(space)
+    known_space = restricted(space, table.genotypes)
+    notes = []
+    if known_space is not space:
+        meant = ". Every genotype stands for the nearest of them" if len(table) < space.size // 100 else ""
+        notes.append(f"task: the table has {len(table):,} of the space's {space.size:,} architectures; only those are searched{meant}")
+    seeds = 0 if spec.final is None else min(spec.final.seeds, table.num_tests)
+    if spec.final is not None and 0 < seeds < spec.final.seeds:
+        known = "1 run" if seeds == 1 else f"{seeds} runs"
+        notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
+
+    def make(produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:  # noqa: ARG001 - nothing is measured
+        return TableEvaluator(table=table, space=known_space, produced=produced)
+
+    return EvaluationPlan(
+        space=known_space,
+        make=make,
+        trains=False,
+        num_final_seeds=seeds,
+        problems=tuple(_table_problems(spec, task)),
+        notes=tuple(notes),
+    )
+
+
+def _table_problems(spec: StudySpec, task: TableTask) -> list[tuple[Loc, str]]:
+    """What a table cannot do."""
+    problems: list[tuple[Loc, str]] = []
+    if spec.hardware:
+        problems.append((("hardware",), "task 'table' looks results up and measures nothing; remove this section"))
+    computed = {metric.name for metric in FreeCosts().metrics}
+    for metric in task.metrics:
+        if metric.name in computed:
+            told = f"'{metric.name}' is computed from the architecture already; give the table's another name"
+            problems.append((("task", "metrics", metric.name), told))
+    known = task.fidelities
+    if known and spec.training.epochs not in known:
+        problems.append((("training", "epochs"), f"the table has results after {_listed(known)} epochs, not after {spec.training.epochs}"))
+    if spec.final is not None and not task.tested:
+        problems.append(
+            (("final",), "no metric of the table has a test; name its columns (metrics: {...: {test: ...}}) or leave final out")
+        )
+    tests = task.test_fidelities
+    if spec.final is not None and tests and spec.final.epochs not in tests:
+        problems.append((("final", "epochs"), f"the table has tests after {_listed(tests)} epochs, not after {spec.final.epochs}"))
+    return problems
+
+
+def _listed(epochs: tuple[int, ...]) -> str:
+    return " or ".join(map(str, epochs))

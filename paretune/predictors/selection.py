@@ -1,0 +1,140 @@
+"""Which predictor orders best what it has not seen: chosen by the rank correlation of left-out predictions.
+
+Legend: N examples, K of them kept by every predictor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from paretune.core.errors import BadInput, UnknownName
+from paretune.core.genotype import Genotypes
+from paretune.core.protocols import GenotypeSpace
+from paretune.predictors import PREDICTORS
+from paretune.predictors.encoding import encodings_of
+from paretune.predictors.prediction import FloatArray, Prediction, Predictor
+
+CLEARLY = 0.01
+"""Rank correlation by which a later candidate must beat the earlier ones; the earlier are the surer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictorChoice:
+    """A predictor and how well it ordered left-out examples."""
+
+    name: str
+    """`predictor` or `predictor:encoding`."""
+    correlation: float
+    """Rank correlation of left-out predictions: the mean over all examples and over their better half."""
+
+
+def make_predictor(name: str, space: GenotypeSpace, *, seed: int) -> Predictor:
+    """The predictor of `gaussian_process` or `gaussian_process:pruned_graph`, with its other options at their defaults.
+
+    Raises:
+        UnknownName: no such predictor.
+        BadInput: it has no such encoding.
+    """
+    kind, _, encoding = name.partition(":")
+    options = {"encoding": encoding} if encoding else {}
+    if encoding and "encoding" not in [option.name for option in PREDICTORS.options(kind)]:
+        raise UnknownName(f"option of predictor {kind}", "encoding", [option.name for option in PREDICTORS.options(kind)])
+    predictor: Predictor = PREDICTORS.create(kind, space, seed=seed, **options)
+    return predictor
+
+
+def default_candidates(space: GenotypeSpace) -> tuple[str, ...]:
+    """Predictors among which `auto` chooses, the surest first; those that train networks cost seconds and must be named."""
+    encodings = encodings_of(space)
+    names = ["gaussian_process:genes"]
+    if "pruned_graph" in encodings:
+        names += ["gaussian_process:pruned_graph", "gaussian_process:genes_graph", "xgboost:genes_graph"]
+    else:
+        names += ["gaussian_process:onehot", "xgboost:onehot"]
+    if "pairwise" in encodings:
+        names.append("ridge:pairwise")
+    return tuple(names)
+
+
+def choose_predictor(
+    names: Sequence[str], space: GenotypeSpace, genotypes_ND: Genotypes, targets_N: FloatArray, *, seed: int
+) -> PredictorChoice:
+    """The one of `names` that orders left-out examples best.
+
+    Args:
+        names: candidates, the surest first; one wins over those before it only where it is clearly better.
+        space: what may be chosen.
+        genotypes_ND: canonical examples.
+        targets_N: their values, smaller is better.
+        seed: of the predictors.
+
+    Raises:
+        BadInput: no candidates.
+    """
+    if not names:
+        raise BadInput("predictor: at least one candidate is needed")
+    fitted = []
+    for name in names:
+        predictor = make_predictor(name, space, seed=seed)
+        predictor.fit(genotypes_ND, targets_N)
+        fitted.append((predictor.kept(), predictor.left_out()))
+    common = reduce(np.intersect1d, (kept for kept, _ in fitted))
+    best = PredictorChoice(name=names[0], correlation=-np.inf)
+    for name, (kept, left_out) in zip(names, fitted, strict=True):
+        correlation = ordering(left_out.mean[np.searchsorted(kept, common)], targets_N[common])
+        if correlation > best.correlation + CLEARLY:
+            best = PredictorChoice(name=name, correlation=correlation)
+    return best
+
+
+def ordering(predicted_N: FloatArray, targets_N: FloatArray) -> float:
+    """Mean of Spearman's rank correlation over all examples and over the half with the smallest targets; 0.0 where one is constant."""
+    better_N = targets_N <= np.median(targets_N)
+    return 0.5 * (spearman(predicted_N, targets_N) + spearman(predicted_N[better_N], targets_N[better_N]))
+
+
+def spearman(predicted_N: FloatArray, targets_N: FloatArray) -> float:
+    """Spearman's rank correlation, 0.0 where one side is constant."""
+    from scipy.stats import rankdata
+
+    first_N, second_N = rankdata(predicted_N), rankdata(targets_N)
+    if len(first_N) < 2 or first_N.std() == 0 or second_N.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first_N, second_N)[0, 1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How far predictions can be trusted, from examples that were not learned from."""
+
+    kendall: float
+    """Kendall's tau of all examples."""
+    spearman: float
+    """Spearman's rho of all examples."""
+    top_decile_kendall: float
+    """Kendall's tau within the tenth with the smallest targets, which is what a search looks at; NaN for fewer than 20 examples."""
+    top_decile_found: float
+    """Share of that tenth which the prediction puts into its own first tenth."""
+    within_one_deviation: float
+    """Share of the targets within one deviation of the mean; 0.683 is right."""
+    within_two_deviations: float
+    """Share within two; 0.954 is right."""
+
+
+def calibration(prediction: Prediction, targets_N: FloatArray) -> Calibration:
+    """Compare predictions with the truth; smaller targets are better."""
+    from scipy.stats import kendalltau
+
+    num_top = max(1, len(targets_N) // 10)
+    top, top_predicted = (np.argsort(values_N, kind="stable")[:num_top] for values_N in (targets_N, prediction.mean))
+    apart_N = np.abs(targets_N - prediction.mean) / prediction.deviation
+    return Calibration(
+        kendall=float(kendalltau(prediction.mean, targets_N).statistic),
+        spearman=spearman(prediction.mean, targets_N),
+        top_decile_kendall=float(kendalltau(prediction.mean[top], targets_N[top]).statistic) if num_top > 1 else float("nan"),
+        top_decile_found=len(np.intersect1d(top, top_predicted)) / num_top,
+        within_one_deviation=float((apart_N <= 1).mean()),
+        within_two_deviations=float((apart_N <= 2).mean()),
+    )

@@ -1,0 +1,153 @@
+"""Predictors of all that a problem reads, fitted to what was told, on scales that suit them.
+
+Legend: N genotypes, M objectives, C constraints.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paretune.core.genotype import Genotypes
+from paretune.core.objectives import Problem
+from paretune.core.protocols import GenotypeSpace
+from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Predictor
+from paretune.predictors.selection import PredictorChoice, choose_predictor
+from paretune.searchers.operators import FloatArray
+from paretune.searchers.told import Told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warp:
+    """A rising map that keeps the best third of an objective as it is and draws in the others like a logarithm.
+
+    One broken architecture with an error of 90 % would otherwise take all of a predictor's attention.
+    """
+
+    knee: float
+    """Value from which on values are drawn in; infinite for none."""
+    scale: float
+    """Distance from the knee at which that begins to show."""
+
+    @classmethod
+    def of(cls, values_N: FloatArray) -> "Warp":
+        """The warp whose knee is the quantile of 30 %."""
+        best, knee = np.quantile(values_N, [0.05, 0.3])
+        return cls(knee=float(knee), scale=max(float(knee - best), 1e-3 * float(np.std(values_N))) or 1.0)
+
+    def __call__(self, values_N: FloatArray) -> FloatArray:
+        """Values on the predictors' scale."""
+        beyond_N = np.maximum(values_N - self.knee, 0)
+        return np.minimum(values_N, self.knee) + self.scale * np.log1p(beyond_N / self.scale)
+
+    def natural(self, warped_N: FloatArray) -> FloatArray:
+        """The inverse; what is far beyond every value told is cut off before it overflows."""
+        beyond_N = np.minimum(np.maximum(warped_N - self.knee, 0) / self.scale, 50.0)
+        return np.minimum(warped_N, self.knee) + self.scale * np.expm1(beyond_N)
+
+
+STRAIGHT = Warp(knee=math.inf, scale=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricModel:
+    """One metric's predictor: minimised where it is an objective, warped."""
+
+    sign: float
+    """-1.0 for an objective to maximise."""
+    warp: Warp
+    """From the signed metric to the predictor's scale."""
+    predictor: Predictor
+    """Fitted."""
+
+    def scaled(self, metric: float) -> float:
+        """A value of the metric on the predictor's scale; infinite values stay."""
+        value = self.sign * metric
+        return float(self.warp(np.array([value]))[0]) if math.isfinite(value) else value
+
+    def limits(self, lower: float, upper: float) -> tuple[float, float]:
+        """Limits of the metric on the predictor's scale."""
+        return (self.scaled(lower), self.scaled(upper)) if self.sign > 0 else (self.scaled(upper), self.scaled(lower))
+
+
+class Surrogate:
+    """A model of each metric that objectives and constraints read.
+
+    Failed candidates count with the worst value seen, so that their like is avoided.
+    """
+
+    def __init__(self, problem: Problem, models: Mapping[str, MetricModel]) -> None:
+        self._problem, self.models = problem, models
+        self.objectives = [models[objective.metric] for objective in problem.objectives]
+        self.constraints = [models[constraint.metric] for constraint in problem.constraints if constraint.metric in models]
+        self.limits = [
+            models[constraint.metric].limits(constraint.lower, constraint.upper)
+            for constraint in problem.constraints
+            if constraint.metric in models
+        ]
+
+    def points(self, points_NM: FloatArray) -> FloatArray:
+        """`(N, M)` minimised objectives on the predictors' scale."""
+        columns = [model.warp(points_NM[:, column]) for column, model in enumerate(self.objectives)]
+        return np.stack(columns, axis=1)
+
+    def predicted_objectives(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
+        """`(N, M)` means and deviations, on the predictors' scale."""
+        return _stacked(self.objectives, genotypes_ND)
+
+    def predicted_constraints(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
+        """`(N, C)` means and deviations, on the predictors' scale."""
+        return _stacked(self.constraints, genotypes_ND)
+
+    def covariances(self, genotypes_ND: Genotypes) -> list[FloatArray | None]:
+        """For each objective the `(N, N)` covariance of predictions, None where its predictor has none."""
+        predictors = [model.predictor for model in self.objectives]
+        return [predictor.covariance(genotypes_ND) if isinstance(predictor, JointPredictor) else None for predictor in predictors]
+
+
+def _stacked(models: Sequence[MetricModel], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
+    if not models:
+        return np.zeros((len(genotypes_ND), 0)), np.zeros((len(genotypes_ND), 0))
+    predictions = [model.predictor.predict(genotypes_ND) for model in models]
+    return np.stack([item.mean for item in predictions], axis=1), np.stack([item.deviation for item in predictions], axis=1)
+
+
+def examples(told: Told, problem: Problem, metric: str) -> tuple[Genotypes, FloatArray, float]:
+    """Genotypes, signed values of one metric, and the sign; failed candidates count with the worst value seen."""
+    signs = {objective.metric: objective.sign for objective in problem.objectives}
+    sign = signs.get(metric, 1.0)
+    values_N = sign * told.metric(metric)
+    known_N = np.isfinite(values_N)
+    if metric in signs and known_N.any():
+        values_N = np.where(told.failed & ~known_N, values_N[known_N].max(), values_N)
+        known_N = np.isfinite(values_N)
+    return told.genotypes[known_N], values_N[known_N], sign
+
+
+def chosen_predictors(
+    told: Told, problem: Problem, space: GenotypeSpace, names: Sequence[str], *, seed: int
+) -> dict[str, PredictorChoice] | None:
+    """The best predictor of each metric; None while there is too little to fit one for every objective."""
+    chosen = {}
+    for metric in problem.metrics:
+        genotypes_ND, values_N, _ = examples(told, problem, metric)
+        if len(values_N) >= LEAST_EXAMPLES:
+            chosen[metric] = choose_predictor(names, space, genotypes_ND, _warp(problem, metric, values_N)(values_N), seed=seed)
+    return chosen if all(objective.metric in chosen for objective in problem.objectives) else None
+
+
+def fitted_surrogate(told: Told, problem: Problem, predictors: Mapping[str, Predictor]) -> Surrogate:
+    """Models of the metrics in `predictors`, fitted to everything told."""
+    models = {}
+    for metric, predictor in predictors.items():
+        genotypes_ND, values_N, sign = examples(told, problem, metric)
+        warp = _warp(problem, metric, values_N)
+        predictor.fit(genotypes_ND, warp(values_N))
+        models[metric] = MetricModel(sign=sign, warp=warp, predictor=predictor)
+    return Surrogate(problem, models)
+
+
+def _warp(problem: Problem, metric: str, values_N: FloatArray) -> Warp:
+    is_objective = any(objective.metric == metric for objective in problem.objectives)
+    return Warp.of(values_N) if is_objective else STRAIGHT

@@ -1,0 +1,51 @@
+"""Every registered searcher under a ledger: cut off with candidates in flight and gone on with, it asks what it would have asked."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from paretune.platform.execution.phase import Done
+from paretune.platform.execution.worker import Worker, WorkerLimits
+from paretune.platform.record.jobs import Job
+from paretune.searchers import SEARCHERS
+from paretune.spaces.digits_conv import DigitsConv
+from paretune.testing.studies import FormulaStudy, open_formula_study
+
+TRIALS = 44
+IN_FLIGHT = 3
+
+
+def opened(folder: Path, name: str) -> FormulaStudy:
+    space = DigitsConv(input_shape=(1, 8, 8), num_classes=10)
+    make = lambda space, problem: SEARCHERS.create(name, space, problem, seed=5)  # noqa: E731 - as short as its name
+    return open_formula_study(folder, space=space, make_searcher=make, trials=TRIALS)
+
+
+def run_on(study: FormulaStudy, rng: random.Random, results: int) -> bool:
+    """Evaluate some candidates, in any order of those in flight, and drop the study; whether the search ended."""
+    worker = Worker(study.evaluator, study.folder.absolute(), WorkerLimits())
+    jobs: list[Job] = []
+    step = study.phase.next_job()
+    while results > 0 and not isinstance(step, Done):
+        if isinstance(step, Job):
+            jobs.append(step)
+        if not isinstance(step, Job) or len(jobs) == IN_FLIGHT:
+            job = jobs.pop(rng.randrange(len(jobs)))
+            study.phase.finished(job.id, worker.run(job))
+            results -= 1
+        step = study.phase.next_job()
+    study.ledger.close()
+    return isinstance(step, Done)
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHERS.names() if name != "auto"])  # auto hands everything on to another
+def test_a_search_cut_off_again_and_again_ends_as_the_one_that_was_not(name: str, tmp_path: Path) -> None:
+    whole = opened(tmp_path / "whole", name)
+    assert run_on(whole, random.Random(1), results=10 * TRIALS)
+    rng, num_sessions = random.Random(2), 1
+    while not run_on(cut := opened(tmp_path / "cut", name), rng, results=rng.randint(1, 15)):
+        num_sessions += 1
+    assert num_sessions > 3
+    assert cut.front_json() == whole.front_json()
+    assert [record.job.genotype for record in cut.history.proposals()] == [record.job.genotype for record in whole.history.proposals()]
