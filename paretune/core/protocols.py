@@ -1,4 +1,4 @@
-"""What a search space, searcher, task and cost model must offer: the seams at which users extend paretune.
+"""What a search space, searcher, task and device must offer: the seams at which users extend paretune; cost models are in `core.costs`.
 
 The matching contract checks are in `paretune.testing`.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.core.genotype import Choice, Decision, Genotypes
+from paretune.core.genotype import Decision, Genotypes
 from paretune.core.metrics import Metric
 from paretune.core.trial import Outcome, Trial
 from paretune.core.workload import WorkloadBatch
@@ -184,44 +184,6 @@ class Searcher(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; options given to the constructor must be the same."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimates:
-    """One metric of N networks, and where the numbers come from."""
-
-    values: NDArray[np.float64]
-    """`(N,)` in SI units."""
-    source: str
-    """`measured`, `lookup_table`, `analytic` or `predicted`."""
-    deviation: NDArray[np.float64] | None = None
-    """`(N,)` standard deviation in the same unit; None where the number is exact."""
-    layers: NDArray[np.float64] | None = None
-    """`(L,)` parts by layer, where the model is made of layers."""
-    bottleneck: tuple[str, ...] = ()
-    """`(N,)` what limits each network, where the model knows."""
-
-
-@runtime_checkable
-class CostModel(Protocol):
-    """What a network costs on some hardware, computed for a whole population at once."""
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What `estimate` returns, without the target's prefix."""
-        ...
-
-    def space(self) -> tuple[Decision, ...]:
-        """Hardware decisions of its own (tile sizes, ports, dataflows); empty where the hardware is fixed."""
-        ...
-
-    def check(self, config: Mapping[str, Choice]) -> Mapping[str, tuple[float, float]]:
-        """Resource use of a hardware configuration: `{resource: (used, available)}`."""
-        ...
-
-    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:
-        """Each metric of every network."""
         ...
 
 

@@ -3,4 +3,4 @@
 from paretune.core.registry import Registry
 
 HARDWARE = Registry(kind="hardware", group="paretune.hardware", builtins={"host": "paretune.hardware.host:Host"})
-"""Factories `(*, ...)` of `core.protocols.Device` or `core.protocols.CostModel`."""
+"""Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from paretune.core.genotype import Choice, Decision
+from paretune.core.costs import Designs, Estimates, ResourceUse
+from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
-from paretune.core.protocols import Estimates
 from paretune.core.workload import WorkloadBatch
 
 
@@ -30,11 +30,11 @@ class FreeCosts:
         """No decisions: these costs are the same on any hardware."""
         return ()
 
-    def check(self, config: Mapping[str, Choice]) -> Mapping[str, tuple[float, float]]:  # noqa: ARG002 -- the protocol's
+    def check(self, designs: Designs) -> Mapping[str, ResourceUse]:  # noqa: ARG002 -- the protocol's
         """No resources."""
         return {}
 
-    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:  # noqa: ARG002 -- the protocol's
+    def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:  # noqa: ARG002 -- the protocol's
         """Each cost of every network, layers run one after another."""
         parameters_L, macs_L, live_bytes_L = workloads.parameters_L, workloads.macs_L, workloads.live_bytes_L
         totals = {

@@ -1,4 +1,4 @@
-"""The contract of `core.protocols.CostModel`, sentence by sentence, as a check that takes a factory.
+"""The contract of `core.costs.CostModel`, sentence by sentence, as a check that takes a factory.
 
 Use it for a cost model of your own::
 
@@ -6,12 +6,11 @@ Use it for a cost model of your own::
         check_cost_model(lambda: MyCostModel())
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paretune.core.genotype import Choice
-from paretune.core.protocols import CostModel
+from paretune.core.costs import CostModel, Designs, one_design
 from paretune.core.workload import Kind, Layer, WorkloadBatch
 
 SOURCES = ("measured", "lookup_table", "analytic", "predicted")
@@ -49,20 +48,48 @@ def check_cost_model(factory: Callable[[], CostModel], *, networks: Sequence[Seq
     assert len(set(decisions)) == len(decisions), f"hardware decisions share a name: {decisions}"
     networks = [small_network(width) for width in (4, 8, 16)] if networks is None else networks
     for pick in (0, -1):
-        config = {decision.name: decision.choices[pick] for decision in model.space()}
-        for resource, (used, available) in model.check(config).items():
-            assert np.isfinite([used, available]).all(), f"{resource}: used {used}, available {available}"
-            assert min(used, available) >= 0, f"{resource}: used {used}, available {available}"
-        _check_estimates(model, twin, networks, config)
+        designs = one_design({decision.name: decision.choices[pick] for decision in model.space()})
+        _check_resources(model, designs)
+        _check_estimates(model, twin, networks, designs)
+    if model.space():
+        _check_mixed_designs(model, networks)
 
 
-def _check_estimates(model: CostModel, twin: CostModel, networks: Sequence[Sequence[Layer]], config: Mapping[str, Choice]) -> None:
+def _check_resources(model: CostModel, designs: Designs) -> None:
+    for resource, use in model.check(designs).items():
+        where = f"{resource} with {dict(designs)}: used {use.used}, available {use.available}"
+        assert use.used.shape == (1,), f"{where}: not one use for one design"
+        assert np.isfinite(use.used).all(), where
+        assert use.used.min() >= 0, where
+        assert np.isfinite(use.available), where
+        assert use.available > 0, where
+
+
+def _check_mixed_designs(model: CostModel, networks: Sequence[Sequence[Layer]]) -> None:
+    """Each network on a design of its own costs what it costs there alone."""
+    picks = [
+        [(network + index) % len(decision.choices) for index, decision in enumerate(model.space())] for network in range(len(networks))
+    ]
+    configs = [{decision.name: decision.choices[gene] for decision, gene in zip(model.space(), row, strict=True)} for row in picks]
+    mixed = {name: np.array([config[name] for config in configs]) for name in configs[0]}
+    together, uses = model.estimate(WorkloadBatch.from_layers(networks), mixed), model.check(mixed)
+    for index, (network, config) in enumerate(zip(networks, configs, strict=True)):
+        alone = model.estimate(WorkloadBatch.from_layers([network]), one_design(config))
+        for name, estimates in together.items():
+            same = np.isclose(alone[name].values[0], estimates.values[index], rtol=1e-12)
+            assert same, f"{name}: network {index} on its own design {config} costs something else beside other designs"
+        for resource, use in model.check(one_design(config)).items():
+            same = np.isclose(np.broadcast_to(uses[resource].used, len(networks))[index], use.used[0], rtol=1e-12)
+            assert same, f"{resource}: design {config} uses something else beside other designs"
+
+
+def _check_estimates(model: CostModel, twin: CostModel, networks: Sequence[Sequence[Layer]], designs: Designs) -> None:
     workloads = WorkloadBatch.from_layers(networks)
-    found, again = model.estimate(workloads, config), twin.estimate(workloads, config)
+    found, again = model.estimate(workloads, designs), twin.estimate(workloads, designs)
     assert set(found) == {metric.name for metric in model.metrics}, f"estimate gives {sorted(found)}, metrics has other names"
     for metric in model.metrics:
         estimates = found[metric.name]
-        where = f"{metric.name} with {dict(config)}"
+        where = f"{metric.name} with {dict(designs)}"
         assert estimates.values.shape == (len(networks),), f"{where}: values have shape {estimates.values.shape}, not one a network"
         assert np.isfinite(estimates.values).all(), f"{where}: {estimates.values} is not finite"
         assert np.all((estimates.values >= metric.lower) & (estimates.values <= metric.upper)), f"{where}: {estimates.values} out of range"
@@ -73,7 +100,8 @@ def _check_estimates(model: CostModel, twin: CostModel, networks: Sequence[Seque
             assert np.all(estimates.deviation >= 0), f"{where}: a negative standard deviation"
         if estimates.layers is not None:
             assert estimates.layers.shape == workloads.kind.shape, f"{where}: layers have shape {estimates.layers.shape}, not one a layer"
-        assert len(estimates.bottleneck) in (0, len(networks)), f"{where}: {len(estimates.bottleneck)} bottlenecks"
+        if estimates.layer_bottlenecks is not None:
+            assert estimates.layer_bottlenecks.shape == workloads.kind.shape, f"{where}: {estimates.layer_bottlenecks.shape} bottlenecks"
         for index, network in enumerate(networks):
-            alone = model.estimate(WorkloadBatch.from_layers([network]), config)[metric.name].values[0]
+            alone = model.estimate(WorkloadBatch.from_layers([network]), designs)[metric.name].values[0]
             assert np.isclose(alone, estimates.values[index], rtol=1e-12), f"{where}: the cost of network {index} depends on the others"

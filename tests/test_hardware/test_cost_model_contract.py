@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paretune.core.genotype import Choice
-from paretune.core.protocols import Estimates
+from paretune.core.costs import Designs, Estimates
 from paretune.core.workload import WorkloadBatch
 from paretune.hardware.free import FreeCosts
 from paretune.testing.cost_model import check_cost_model
@@ -18,19 +17,19 @@ class Prefixed(FreeCosts):
 
 
 class DependsOnTheOthers(FreeCosts):
-    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:
-        found = super().estimate(workloads, config)
+    def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:
+        found = super().estimate(workloads, designs)
         return {name: replace(estimates, values=estimates.values / estimates.values.max()) for name, estimates in found.items()}
 
 
 class Unsourced(FreeCosts):
-    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:
-        return {name: replace(found, source="guessed") for name, found in super().estimate(workloads, config).items()}
+    def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:
+        return {name: replace(found, source="guessed") for name, found in super().estimate(workloads, designs).items()}
 
 
 class NotANumber(FreeCosts):
-    def estimate(self, workloads: WorkloadBatch, config: Mapping[str, Choice]) -> Mapping[str, Estimates]:
-        return {name: replace(found, values=found.values * np.nan) for name, found in super().estimate(workloads, config).items()}
+    def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:
+        return {name: replace(found, values=found.values * np.nan) for name, found in super().estimate(workloads, designs).items()}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.core.costs import CostModel
 from paretune.core.genotype import as_genotypes
 from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
-from paretune.core.protocols import CostModel, Fidelity, Measurement, SearchSpace, Task
+from paretune.core.protocols import Fidelity, Measurement, SearchSpace, Task
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.worker import discard_workspace

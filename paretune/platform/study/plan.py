@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.costs import CostModel
 from paretune.core.derived import DERIVED, DerivedMetric, with_derived_columns
 from paretune.core.errors import BadInput, BadOptions, SpecError, SpecProblem
 from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
-from paretune.core.protocols import CostModel, Device, Searcher, SearchSpace, Task
+from paretune.core.protocols import Device, Searcher, SearchSpace, Task
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
 from paretune.hardware.free import FreeCosts
