@@ -2,5 +2,12 @@
 
 from paretune.core.registry import Registry
 
-HARDWARE = Registry(kind="hardware", group="paretune.hardware", builtins={"host": "paretune.hardware.host:Host"})
+HARDWARE = Registry(
+    kind="hardware",
+    group="paretune.hardware",
+    builtins={
+        "fpga": "paretune.hardware.fpga.tiled_engine:TiledEngine",
+        "host": "paretune.hardware.host:Host",
+    },
+)
 """Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""
