@@ -7,6 +7,7 @@ HARDWARE = Registry(
     group="paretune.hardware",
     builtins={
         "fpga": "paretune.hardware.fpga.tiled_engine:TiledEngine",
+        "fpga_pipeline": "paretune.hardware.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.host:Host",
     },
 )
