@@ -125,18 +125,23 @@ class WorkloadBatch:
     """`(N + 1,)`: layers of network i are `offsets[i]:offsets[i + 1]`."""
     names: tuple[str, ...] = ()
     """`(L,)` layer names, or empty where nobody needs them."""
+    predecessors: NDArray[np.int64] | None = None
+    """`(L, K)` places, within its network, of the earlier layers that each layer reads, -1 for none; None where each reads the one before.
+    Only models that run layers side by side ask for it."""
 
     def __post_init__(self) -> None:
         if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.kind) or np.any(np.diff(self.offsets) < 1):
             raise ValueError("offsets must rise from 0 to the number of layers; every network has a layer")
+        if self.predecessors is not None and len(self.predecessors) != len(self.kind):
+            raise ValueError(f"predecessors must have a row for each of the {len(self.kind)} layers; got {len(self.predecessors)}")
 
     @classmethod
-    def from_layers(cls, networks: Sequence[Sequence[Layer]]) -> "WorkloadBatch":
+    def from_layers(cls, networks: Sequence[Sequence[Layer]], *, predecessors: NDArray[np.int64] | None = None) -> "WorkloadBatch":
         """Pack the layers of each network; every network needs at least one layer."""
         flat = [layer for network in networks for layer in network]
         columns = {name: np.array([getattr(layer, name) for layer in flat], dtype=np.int64) for name in ("kind", *NUMERIC_FIELDS)}
         offsets = np.cumsum([0, *(len(network) for network in networks)], dtype=np.int64)
-        return cls(**columns, offsets=offsets, names=tuple(layer.name for layer in flat))
+        return cls(**columns, offsets=offsets, names=tuple(layer.name for layer in flat), predecessors=predecessors)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -6,6 +6,7 @@ HARDWARE = Registry(
     kind="hardware",
     group="paretune.hardware",
     builtins={
+        "codesign_fpga": "paretune.hardware.fpga.codesign:CodesignFpga",
         "fpga": "paretune.hardware.fpga.tiled_engine:TiledEngine",
         "fpga_pipeline": "paretune.hardware.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.host:Host",

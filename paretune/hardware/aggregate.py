@@ -84,6 +84,7 @@ def list_schedule(durations: Floats, predecessors: Integers) -> Schedule:
     """Greedy list schedule: tasks in their order, each on the engine that ends it first (of equals the first one).
 
     An engine runs one task at a time; a task starts when all it needs is done and its engine has ended the tasks before it in the list.
+    A task that takes no time keeps no engine from others.
 
     Args:
         durations: `(..., T, E)`; infinite where an engine cannot run a task. Leading axes are schedules apart from each other.
@@ -113,7 +114,9 @@ def list_schedule(durations: Floats, predecessors: Integers) -> Schedule:
         best_N = end_NE.argmin(axis=1)
         engine_NT[:, task] = best_N
         start_NT[:, task] = begin_NE[rows_N, best_N]
-        finish_NT[:, task] = free_NE[rows_N, best_N] = end_NE[rows_N, best_N]
+        finish_NT[:, task] = end_NE[rows_N, best_N]
+        busy_N = durations_NTE[rows_N, task, best_N] > 0
+        free_NE[rows_N[busy_N], best_N[busy_N]] = finish_NT[busy_N, task]
     shape_NT = (*leading, num_tasks)
     return Schedule(
         start=start_NT[:, :-1].reshape(shape_NT), finish=finish_NT[:, :-1].reshape(shape_NT), engine=engine_NT.reshape(shape_NT)

@@ -49,6 +49,12 @@ def test_tasks_wait_for_a_busy_engine_and_equal_engines_are_taken_in_order() -> 
     assert found.start.tolist() == [0, 0, 2]
 
 
+def test_tasks_that_take_no_time_keep_no_engine() -> None:
+    # Task 1 is ready at 5 and takes nothing; task 2 needs nothing and is not kept until 5 by it.
+    found = list_schedule(np.array([[5.0, CANNOT], [CANNOT, 0], [CANNOT, 3]]), as_predecessors([[], [0], []]))
+    assert found.finish.tolist() == [5, 5, 3]
+
+
 def test_schedules_side_by_side_do_not_touch_each_other() -> None:
     rng = np.random.Generator(np.random.Philox(key=3))
     durations = rng.integers(1, 9, size=(4, 2, 5, 3)).astype(float)

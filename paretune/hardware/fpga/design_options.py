@@ -47,18 +47,18 @@ def searched_decisions(search: Sequence[str], choices: Mapping[str, tuple[Choice
     )
 
 
-def design_values(fixed: Mapping[str, Choice], space: Sequence[Decision], designs: Designs, *, minimum: int = 1) -> dict[str, NDArray[Any]]:
+def design_values(fixed: Mapping[str, Choice], space: Sequence[Decision], designs: Designs) -> dict[str, NDArray[Any]]:
     """`(N,)` or `(1,)` values of every option: that of the design where it is searched, else the fixed one.
 
     Raises:
-        BadInput: `designs` lacks a decision or has another one, or a number is below `minimum`.
+        BadInput: `designs` lacks a decision or has another one, or a number is not above 0.
     """
     wanted = {decision.name for decision in space}
     if set(designs) != wanted:
         raise BadInput(f"designs: must have {sorted(wanted) or 'no decisions'}; got {sorted(designs)}")
     for name, values in designs.items():
-        if values.dtype.kind in "iuf" and not np.all(values >= minimum):
-            raise BadInput(f"{name}: must be at least {minimum}; got {values.min()}")
+        if values.dtype.kind in "iuf" and not np.all(values > 0):
+            raise BadInput(f"{name}: must be above 0; got {values.min()}")
     return {name: np.asarray(designs[name]) if name in designs else np.array([value]) for name, value in fixed.items()}
 
 

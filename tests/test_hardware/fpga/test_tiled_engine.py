@@ -241,5 +241,5 @@ def test_designs_of_another_space_are_refused() -> None:
     model = TiledEngine(search=("row_tile",))
     with pytest.raises(BadInput, match=r"designs: must have \['row_tile'\]; got \[\]"):
         model.check({})
-    with pytest.raises(BadInput, match="row_tile: must be at least 1; got 0"):
+    with pytest.raises(BadInput, match="row_tile: must be above 0; got 0"):
         model.check({"row_tile": np.array([32, 0])})
