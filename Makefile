@@ -35,7 +35,7 @@ faults: install
 	PARETUNE_FAULTS=full $(BIN)/python -m pytest tests/faults -s
 
 bench: install
-	for file in ask_speed overhead startup mlflow_outage search_speed search_quality; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for file in ask_speed cost_speed overhead startup mlflow_outage search_speed search_quality; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -95,3 +95,12 @@ def test_large_networks_do_not_overflow() -> None:
     # 2**14 * 2**14 * 9 * 2**20
     assert batch_of(wide).macs_L[0] == 9 * 2**48
     assert batch_of(wide).macs_L.dtype == np.int64
+
+
+def test_predecessors_need_a_row_for_each_layer() -> None:
+    layers = [Layer(kind=Kind.CONV, out_channels=8, in_channels=8)] * 2
+    chained = WorkloadBatch.from_layers([layers], predecessors=np.array([[-1], [0]]))
+    assert chained.predecessors is not None
+    assert WorkloadBatch.from_layers([layers]).predecessors is None
+    with pytest.raises(ValueError, match="a row for each of the 2 layers; got 1"):
+        WorkloadBatch.from_layers([layers], predecessors=np.array([[-1]]))
