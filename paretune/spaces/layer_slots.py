@@ -27,6 +27,7 @@ class LayerSlots:
     _present: list[NDArray[np.bool_]] = field(default_factory=list, init=False)
     _columns: list[dict[str, Column]] = field(default_factory=list, init=False)
     _names: list[str] = field(default_factory=list, init=False)
+    _reads: list[tuple[Column, ...]] = field(default_factory=list, init=False)
 
     def add(
         self,
@@ -43,8 +44,9 @@ class LayerSlots:
         per_channel: int = 0,
         held_elements: Column = 0,
         present: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Add one layer to the networks that have it.
+        reads: tuple[Column, ...] = (),
+    ) -> int:
+        """Add one layer to the networks that have it, and give its slot.
 
         Args:
             name: its name in every network.
@@ -59,7 +61,9 @@ class LayerSlots:
             per_channel: parameters of an output channel beside the weights.
             held_elements: elements of other tensors that stay in memory meanwhile.
             present: `(N,)` which networks have it; None where all do.
+            reads: slots of the layers whose outputs it reads, each one that the network has; none for the layer before it.
         """
+        self._reads.append(reads)
         self._names.append(name)
         self._present.append(np.ones(self.num_networks, dtype=np.bool_) if present is None else present)
         self._columns.append(
@@ -84,6 +88,7 @@ class LayerSlots:
                 "rank": 0,
             }
         )
+        return len(self._names) - 1
 
     def batch(self) -> WorkloadBatch:
         """The layers, network after network."""
@@ -91,10 +96,26 @@ class LayerSlots:
         offsets = np.concatenate([[0], np.cumsum(present_NS.sum(axis=1))]).astype(np.int64)
         names_NS = np.broadcast_to(np.array(self._names, dtype=object), present_NS.shape)
         arrays = {name: self._gather(name, present_NS) for name in ("kind", *NUMERIC_FIELDS)}
-        return WorkloadBatch(**arrays, offsets=offsets, names=tuple(names_NS[present_NS].tolist()))
+        return WorkloadBatch(
+            **arrays, offsets=offsets, names=tuple(names_NS[present_NS].tolist()), predecessors=self._predecessors(present_NS)
+        )
 
     def _gather(self, name: str, present_NS: NDArray[np.bool_]) -> NDArray[np.int64]:
         values_NS = np.empty(present_NS.shape, dtype=np.int64)
         for slot, columns in enumerate(self._columns):
             values_NS[:, slot] = columns[name]
         return values_NS[present_NS]
+
+    def _predecessors(self, present_NS: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+        """`(L, K)` places of the layers that each layer reads; None where every layer reads the one before it."""
+        widest = max(len(reads) for reads in self._reads)
+        if widest == 0:
+            return None
+        place_NS = np.cumsum(present_NS, axis=1) - 1
+        rows_N = np.arange(self.num_networks)
+        found_NSK = np.full((*present_NS.shape, widest), -1, dtype=np.int64)
+        found_NSK[:, :, 0] = place_NS - 1
+        for slot, reads in enumerate(self._reads):
+            for number, column in enumerate(reads):
+                found_NSK[:, slot, number] = place_NS[rows_N, column]
+        return found_NSK[present_NS]

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from paretune.core.genotype import GENE, Decision, Genotypes
 from paretune.core.protocols import Graphs
 from paretune.core.workload import Kind, WorkloadBatch
-from paretune.spaces.layer_slots import LayerSlots
+from paretune.spaces.layer_slots import Column, LayerSlots
 from paretune.spaces.nasbench201_cells import (
     AVERAGE,
     CONV_1X1,
     CONV_3X3,
     EDGES,
+    LAST_NODE,
     NONE,
     NUM_CELLS,
     OPERATIONS,
@@ -131,15 +132,16 @@ class NasBench201:
         genes_ND = self.canonical(genotypes_ND)
         slots = LayerSlots(num_networks=len(genes_ND))
         channels, size = self._channels, self._image_size
-        slots.add("stem", Kind.CONV, channels=(self._in_channels, channels), size=(size, size), kernel=3, padding=1, per_channel=2)
+        both = (self._in_channels, channels)
+        output_N: Column = slots.add("stem", Kind.CONV, channels=both, size=(size, size), kernel=3, padding=1, per_channel=2)
         for stage in range(1, NUM_STAGES + 1):
             if stage > 1:
-                size = _add_reduction(slots, f"reduction{stage - 1}", channels=channels, size=size)
-                channels *= 2
+                output_N = _add_reduction(slots, f"reduction{stage - 1}", output_N, channels=channels, size=size)
+                channels, size = 2 * channels, -(-size // 2)
             for cell in range(1, self._num_cells + 1):
-                _add_cell(slots, f"stage{stage}.cell{cell}", genes_ND, channels=channels, size=size)
+                output_N = _add_cell(slots, f"stage{stage}.cell{cell}", output_N, genes_ND, channels=channels, size=size)
         # A batch norm without a convolution: its scale and shift are the parameters of an activation.
-        slots.add("norm", Kind.ACTIVATION, channels=(channels, channels), size=(size, size), per_channel=2)
+        slots.add("norm", Kind.ACTIVATION, channels=(channels, channels), size=(size, size), per_channel=2, reads=(output_N,))
         slots.add("pool", Kind.POOL, channels=(channels, channels), size=(size, 1), kernel=size)
         slots.add("classifier", Kind.LINEAR, channels=(channels, self._num_classes), size=(1, 1), per_channel=1)
         return slots.batch()
@@ -163,31 +165,35 @@ class NasBench201:
         )
 
 
-def _add_reduction(slots: LayerSlots, name: str, *, channels: int, size: int) -> int:
-    """Add a residual block that halves the map and doubles the channels; the height of the map that goes out."""
+def _add_reduction(slots: LayerSlots, name: str, input_N: Column, *, channels: int, size: int) -> int:
+    """Add a residual block that halves the map, rounded up, and doubles the channels; the slot of its output."""
     out, before = -(-size // 2), channels * size**2
     after = 2 * channels * out**2
     wide = (channels, 2 * channels)
-    slots.add(f"{name}.first", Kind.CONV, channels=wide, size=(size, out), kernel=3, stride=2, padding=1, per_channel=2)
-    same = (2 * channels, 2 * channels)
-    slots.add(f"{name}.second", Kind.CONV, channels=same, size=(out, out), kernel=3, padding=1, per_channel=2, held_elements=before)
-    slots.add(f"{name}.mean", Kind.POOL, channels=(channels, channels), size=(size, out), kernel=2, stride=2, held_elements=after)
-    slots.add(f"{name}.shortcut", Kind.CONV, channels=wide, size=(out, out), held_elements=after)
-    slots.add(f"{name}.add", Kind.ADD, channels=same, size=(out, out), held_elements=after)
-    return out
+    slots.add(f"{name}.first", Kind.CONV, channels=wide, size=(size, out), kernel=3, stride=2, padding=1, per_channel=2, reads=(input_N,))
+    same, narrow = (2 * channels, 2 * channels), (channels, channels)
+    main = slots.add(f"{name}.second", Kind.CONV, channels=same, size=(out, out), kernel=3, padding=1, per_channel=2, held_elements=before)
+    slots.add(f"{name}.mean", Kind.POOL, channels=narrow, size=(size, out), kernel=2, stride=2, held_elements=after, reads=(input_N,))
+    shortcut = slots.add(f"{name}.shortcut", Kind.CONV, channels=wide, size=(out, out), held_elements=after)
+    return slots.add(f"{name}.add", Kind.ADD, channels=same, size=(out, out), held_elements=after, reads=(main, shortcut))
 
 
-def _add_cell(slots: LayerSlots, name: str, genes_ND: Genotypes, *, channels: int, size: int) -> None:
-    """Add the layers of one cell: the operation of each edge, and an addition for each edge that is not a node's first."""
+def _add_cell(slots: LayerSlots, name: str, input_N: Column, genes_ND: Genotypes, *, channels: int, size: int) -> Integers:
+    """Add the layers of one cell: the operation of each edge, and an addition for each edge that is not a node's first.
+
+    Returns:
+        `(N,)` slots of the cell's output. What reads a node without any edge reads the cell's input.
+    """
     both, sizes, elements = (channels, channels), (size, size), channels * size**2
     some_ND = genes_ND != NONE
+    holders: list[Column] = [input_N] * (LAST_NODE + 1)
     for edge, (source, target) in enumerate(EDGES):
         held_N = elements * _nodes_waiting(some_ND, edge)
         gene_N = genes_ND[:, edge]
         is_conv_N = (gene_N == CONV_1X1) | (gene_N == CONV_3X3)
         kernel_N = np.where(gene_N == CONV_3X3, 3, 1)
         label = f"{name}.{source}-{target}"
-        slots.add(
+        conv = slots.add(
             f"{label}.conv",
             Kind.CONV,
             channels=both,
@@ -197,12 +203,19 @@ def _add_cell(slots: LayerSlots, name: str, genes_ND: Genotypes, *, channels: in
             per_channel=2,
             held_elements=held_N,
             present=is_conv_N,
+            reads=(holders[source],),
         )
-        is_pool_N = gene_N == AVERAGE
-        slots.add(f"{label}.mean", Kind.POOL, channels=both, size=sizes, kernel=3, padding=1, held_elements=held_N, present=is_pool_N)
+        is_pool_N, reads = gene_N == AVERAGE, (holders[source],)
+        mean = slots.add(
+            f"{label}.mean", Kind.POOL, channels=both, size=sizes, kernel=3, padding=1, held_elements=held_N, present=is_pool_N, reads=reads
+        )
+        result_N = np.where(is_conv_N, conv, np.where(is_pool_N, mean, holders[source]))
         earlier = [other for other in range(edge) if EDGES[other][1] == target]
         is_sum_N = some_ND[:, edge] & some_ND[:, earlier].any(axis=1)
-        slots.add(f"{label}.add", Kind.ADD, channels=both, size=sizes, held_elements=held_N, present=is_sum_N)
+        terms = (holders[target], result_N)
+        total = slots.add(f"{label}.add", Kind.ADD, channels=both, size=sizes, held_elements=held_N, present=is_sum_N, reads=terms)
+        holders[target] = np.where(is_sum_N, total, np.where(some_ND[:, edge], result_N, holders[target]))
+    return np.broadcast_to(holders[LAST_NODE], len(genes_ND))
 
 
 def _nodes_waiting(some_ND: NDArray[np.bool_], edge: int) -> Integers:

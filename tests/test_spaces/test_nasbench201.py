@@ -10,6 +10,7 @@ from pyarrow.parquet import read_table
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Genotypes
 from paretune.core.protocols import GraphSpace, NumberedSpace
+from paretune.core.workload import Kind
 from paretune.spaces.nasbench201 import NasBench201
 from paretune.spaces.nasbench201_blocks import Cell
 from paretune.spaces.nasbench201_cells import AVERAGE, CONV_3X3, NONE, SKIP, every_cell, function_of
@@ -170,3 +171,34 @@ def test_wrong_numbers_are_refused() -> None:
         benchmark().from_index(np.array([3, 15_625]))
     with pytest.raises(BadInput, match="has 6 indices; got 5"):
         benchmark().build((0, 0, 0, 0, 0))
+
+
+def test_layers_read_the_layers_before_them_in_the_cell() -> None:
+    space = NasBench201(input_shape=(3, 8, 8), num_classes=2, cells=1)
+    # Node 1: 3x3 of the input. Node 2: mean of the input + node 1 itself. Node 3: 1x1 of the input + 3x3 of node 2; 1-3 carries nothing.
+    cell = "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
+    batch = space.workloads(np.concatenate([space.from_string([cell]), space.from_index(np.array([0]))]))
+    names = batch.names[: batch.offsets[1]]
+    read = {
+        name: {names[place] for place in row if place >= 0}
+        for name, row in zip(names, batch.predecessors[: len(names)].tolist(), strict=True)
+    }
+    assert read["stage1.cell1.0-1.conv"] == read["stage1.cell1.0-2.mean"] == read["stage1.cell1.0-3.conv"] == {"stem"}
+    assert read["stage1.cell1.1-2.add"] == {"stage1.cell1.0-2.mean", "stage1.cell1.0-1.conv"}
+    assert read["stage1.cell1.2-3.conv"] == {"stage1.cell1.1-2.add"}
+    assert read["stage1.cell1.2-3.add"] == {"stage1.cell1.0-3.conv", "stage1.cell1.2-3.conv"}
+    assert read["reduction1.first"] == read["reduction1.mean"] == {"stage1.cell1.2-3.add"}
+    assert read["reduction1.add"] == {"reduction1.second", "reduction1.shortcut"}
+    assert read["stage2.cell1.0-1.conv"] == {"reduction1.add"}
+    assert read["norm"] == {"stage3.cell1.2-3.add"}
+    assert read["classifier"] == {"pool"}
+    assert read["stem"] == set()
+
+
+def test_every_layer_of_any_cell_reads_earlier_layers() -> None:
+    space = NasBench201(input_shape=(3, 8, 8), num_classes=2, cells=2)
+    batch = space.workloads(space.from_index(np.arange(0, 15_625, 101)))
+    place_L = np.arange(len(batch.kind)) - np.repeat(batch.offsets[:-1], np.diff(batch.offsets))
+    assert np.all(batch.predecessors < place_L[:, None])
+    assert np.all(batch.predecessors[place_L > 0].max(axis=1) >= 0)
+    assert np.all((batch.predecessors >= 0).sum(axis=1)[batch.kind == Kind.ADD] == 2)

@@ -156,7 +156,16 @@ def test_joint_search_is_never_worse_than_hardware_first_and_somewhere_better(da
     designs = {name: np.tile(np.array(column), len(chosen)) for name, column in zip(searched, zip(*rows, strict=True), strict=True)}
     space = NasBench201(input_shape=(3, 32, 32), num_classes=100)
     workloads = space.workloads(np.repeat(space.from_index(chosen), len(rows), axis=0))
-    rate_ND = CodesignFpga(search=searched).estimate(workloads, designs)["performance_per_area"].values.reshape(len(chosen), len(rows))
+    costs = CodesignFpga(search=searched).estimate(workloads, designs)
+    rate_ND = costs["performance_per_area"].values.reshape(len(chosen), len(rows))
+    # Branches of the cells run side by side on two engines for convolutions.
+    assert costs["latency_s"].layers is not None
+    in_turn_N = np.add.reduceat(costs["latency_s"].layers, workloads.offsets[:-1])
+    saved_N = 1 - costs["latency_s"].values / in_turn_N
+    assert np.all(saved_N >= -1e-12)
+    assert saved_N[designs["conv_engine_ratio"] < 1].max() > 0.1
+    # Pools still run beside the one engine for convolutions.
+    assert saved_N[designs["conv_engine_ratio"] < 1].max() > saved_N[designs["conv_engine_ratio"] == 1].max()
     # Hardware first: the design that is best over all networks, then the best network for it that is accurate enough.
     design = int(np.log(rate_ND).mean(axis=0).argmax())
     gains = []
