@@ -15,7 +15,7 @@ import numpy as np
 from goals import Goal, report_goals
 
 from paretune.core.costs import CostModel, Designs
-from paretune.core.workload import Kind, Layer, WorkloadBatch
+from paretune.core.workload import NUMERIC_FIELDS, Kind, Layer, WorkloadBatch
 from paretune.hardware import HARDWARE
 
 NUM_LAYERS = 20
@@ -52,7 +52,7 @@ def networks(count: int, rng: np.random.Generator) -> WorkloadBatch:
     kernel_L = np.where(kind_L == int(Kind.LINEAR), 1, np.where(depthwise_L, 5, 1))
     kernel_L[0] = 3
     one = WorkloadBatch.from_layers([[Layer(kind=Kind.CONV, out_channels=1, in_channels=1)]])
-    columns = {name: np.tile(getattr(one, name), count * NUM_LAYERS) for name in WorkloadBatch.__dataclass_fields__ if name != "names"}
+    columns = {name: np.tile(getattr(one, name), count * NUM_LAYERS) for name in ("kind", *NUMERIC_FIELDS)}
     columns["offsets"] = np.arange(count + 1) * NUM_LAYERS
     for name, values in (("kind", kind_L), ("out_height", size_L), ("out_width", size_L), ("kernel", kernel_L), ("padding", kernel_L // 2)):
         columns[name] = np.tile(values, count)

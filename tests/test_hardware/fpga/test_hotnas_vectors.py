@@ -1,6 +1,6 @@
 """The released HotNAS model to the last digit: latencies in its unit, 1e5 cycles, of designs [Tm, Tn, Tr, Tc, Tk, Wp, Ip, Op].
 
-Sources: the paper's tables, the released exploration logs and code, and values computed from its formulas (reference of the project).
+Sources: the paper's tables, the released exploration logs and code, and values worked out from its formulas.
 """
 
 from itertools import product
@@ -54,7 +54,7 @@ def estimated(model: TiledEngine, network: list[Layer]) -> Estimates:
     return model.estimate(WorkloadBatch.from_layers([network]), {})["latency_s"]
 
 
-def mega_cycles(model: TiledEngine, network: list[Layer]) -> float:
+def table_cycles(model: TiledEngine, network: list[Layer]) -> float:
     """Latency in 1e5 cycles, the unit of the published tables."""
     return float(estimated(model, network).values[0]) * CLOCK_HZ / 1e5
 
@@ -80,7 +80,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("network", "design", "depthwise", "value"), PUBLISHED.values(), ids=PUBLISHED)
 def test_released_model_gives_the_published_latency(network: list[Layer], design: Design, depthwise: int, value: float) -> None:
-    assert mega_cycles(engine(design, depthwise), network) == pytest.approx(value, rel=1e-14)
+    assert table_cycles(engine(design, depthwise), network) == pytest.approx(value, rel=1e-14)
 
 
 LOGGED = {
@@ -96,7 +96,7 @@ LOGGED = {
 
 @pytest.mark.parametrize(("network", "design", "value"), LOGGED.values(), ids=LOGGED)
 def test_earlier_form_gives_the_logged_latency(network: list[Layer], design: Design, value: float) -> None:
-    assert mega_cycles(engine(design, variant="hotnas2020_log"), network) == pytest.approx(value, rel=1e-14)
+    assert table_cycles(engine(design, variant="hotnas2020_log"), network) == pytest.approx(value, rel=1e-14)
 
 
 def test_alexnet_layer_by_layer() -> None:
@@ -146,15 +146,15 @@ def test_walk_through_of_resnet18(as_released: bool, milliseconds: list[float]) 
     quantised = rewritten(cut, BITS)
     published = engine(RESNET_DESIGN)
     steps = [(published, network), (published, pruned), (published, cut), (published, quantised), (engine(RESNET_MOVED), quantised)]
-    assert [mega_cycles(*step) / 2 for step in steps] == pytest.approx(milliseconds, rel=1e-12)
+    assert [table_cycles(*step) / 2 for step in steps] == pytest.approx(milliseconds, rel=1e-12)
 
 
 def test_moves_of_the_walk_through_one_at_a_time() -> None:
     network, published = resnet18(as_released=True), engine(RESNET_DESIGN)
-    base = mega_cycles(published, network) / 2
-    assert mega_cycles(published, rewritten(network, PATTERNS)) / 2 - base == pytest.approx(-0.57312)
-    assert mega_cycles(engine(RESNET_MOVED), network) / 2 - base == pytest.approx(-0.31976)
-    assert mega_cycles(engine(RESNET_MOVED), network) / 2 == pytest.approx(5.95352, rel=1e-12)
+    base = table_cycles(published, network) / 2
+    assert table_cycles(published, rewritten(network, PATTERNS)) / 2 - base == pytest.approx(-0.57312)
+    assert table_cycles(engine(RESNET_MOVED), network) / 2 - base == pytest.approx(-0.31976)
+    assert table_cycles(engine(RESNET_MOVED), network) / 2 == pytest.approx(5.95352, rel=1e-12)
 
 
 def test_patterned_layers_are_those_that_compute_too_long() -> None:
@@ -171,7 +171,7 @@ def test_detection_names_what_a_move_relieves() -> None:
     assert found.layer_bottlenecks is not None
 
     def moved_cycles(name: str, change: dict[str, int]) -> float:
-        return round(1e5 * (mega_cycles(published, rewritten(network, {name: change})) - mega_cycles(published, network)), 6)
+        return round(1e5 * (table_cycles(published, rewritten(network, {name: change})) - table_cycles(published, network)), 6)
 
     for layer, label in zip(network, found.layer_bottlenecks, strict=True):
         if label == "C":
