@@ -53,7 +53,8 @@ def test_children_go_where_the_front_is_sparse_in_the_cheap_objective():
         return (rows_ND[:, 0] == 4) + 1e-6 * rows_ND[:, 1:].sum(axis=1)
 
     def share_of_large():
-        searcher = Lemonade(SPACE, PROBLEM, seed=0, initial=100, costs=lambda rows_ND: {"size": size(rows_ND)})
+        # Many children, as the shares above have it: among 16 there are not always enough large ones.
+        searcher = Lemonade(SPACE, PROBLEM, seed=0, initial=100, pool=64, costs=lambda rows_ND: {"size": size(rows_ND)})
         rows_ND = searcher.ask(100)
         sizes_N = size(rows_ND)
         trials = [
