@@ -17,6 +17,7 @@ from paretune.core.trial import Trial
 from paretune.searchers.asked import PROPOSALS, Asked
 from paretune.searchers.operators import FloatArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
+from paretune.searchers.streams import StreamBatch
 
 Costs: TypeAlias = Callable[[Genotypes], Mapping[str, FloatArray]]
 """`(N, D)` genotypes -> metric -> `(N,)`: what is known before anything runs."""
@@ -63,7 +64,7 @@ class Lemonade:
         costs: Costs | None = None,
         cheap: tuple[str, ...] = (),
         initial: int = 20,
-        pool: int = 64,
+        pool: int = 16,
         generation: int = 10,
         mutation: MutationSource = "decision",
     ) -> None:
@@ -89,7 +90,8 @@ class Lemonade:
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes: random at first, then children from sparse regions of the front."""
         self._select()
-        return self._asked.extend(count, self._propose)
+        grown = len(self._asked) >= self._initial and len(self._known) > 0 and self._operators is None
+        return self._asked.extend(count, self._propose, together=self._propose_together if grown else None)
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Keep the results for the selection that precedes the next ask, so that their grouping does not matter."""
@@ -129,11 +131,34 @@ class Lemonade:
         if index < self._initial or len(self._known) == 0:
             return random_genotypes(self._choices_D, rng, count)
         front_KD, density = self._population()
-        parents_N = rng.choice(len(front_KD), size=max(self._pool, count), p=_shares(density.at_members))
+        parents_N = rng.choice(len(front_KD), size=max(self._pool, count), p=density.shares_K)
         children_ND = self._mutants(front_KD[parents_N], rng)
-        # Drawn without replacement in proportion to 1 / density (Efraimidis & Spirakis, 2006): the order in which they are tried.
-        keys_N = rng.exponential(size=len(children_ND)) / _shares(density.at(self._cheap_objectives(children_ND)))
-        return np.asarray(children_ND[np.argsort(keys_N, kind="stable")[:count]])
+        return self._tried_first(children_ND, rng.exponential(size=(1, len(children_ND))), count)
+
+    def _propose_together(self, streams: StreamBatch) -> Genotypes:
+        """What `_propose` gives for each ask alone, from one look at the children of all."""
+        front_KD, density = self._population()
+        pools = streams.with_rows(self._pool)
+        num_children = len(streams) * self._pool
+        # As `Generator.choice` draws, which knows one stream only.
+        steps_K = np.cumsum(density.shares_K)
+        parents_N = np.searchsorted(steps_K / steps_K[-1], pools.random((num_children, 1))[:, 0], side="right")
+        children_ND = mutated_once(front_KD[parents_N], self._choices_D, pools)
+        return self._tried_first(children_ND, pools.exponential().reshape(len(streams), self._pool), streams.rows)
+
+    def _tried_first(self, children_ND: Genotypes, draws_AP: FloatArray, count: int) -> Genotypes:
+        """For each of A asks `count` of its P children, in the order in which they are tried: A * `count` rows.
+
+        Drawn without replacement in proportion to 1 / density.
+
+        Source: Efraimidis & Spirakis, Information Processing Letters 97(5), 2006.
+        """
+        density_AP = self._population()[1].at(self._cheap_objectives(children_ND)).reshape(draws_AP.shape)
+        weights_AP = _inverse(density_AP)
+        keys_AP = draws_AP / (weights_AP / weights_AP.sum(axis=1, keepdims=True))
+        order_AC = np.argsort(keys_AP, axis=1, kind="stable")[:, :count]
+        first_A1 = np.arange(len(draws_AP))[:, np.newaxis] * draws_AP.shape[1]
+        return np.asarray(children_ND[(order_AC + first_A1).ravel()])
 
     def _population(self) -> "tuple[Genotypes, _Density]":
         """The front and its density, worked out once after every look at the results."""
@@ -160,7 +185,8 @@ class Lemonade:
         """`(N,)` an objective as a sum over decisions, up to a constant."""
         if objective not in self._weights:
             self._weights[objective] = self._fitted(objective)
-        return np.asarray(self._one_hot(genotypes_ND) @ self._weights[objective])
+        starts_D = np.cumsum(self._choices_D) - self._choices_D
+        return np.asarray(self._weights[objective][genotypes_ND.astype(np.int64) + starts_D].sum(axis=1))
 
     def _fitted(self, objective: int) -> FloatArray:
         """`(C,)` what each choice adds to an objective, by ridge regression on what is known."""
@@ -169,9 +195,10 @@ class Lemonade:
         values_K = self._known.points[good_K, objective]
         if len(values_K) == 0:
             return np.zeros(features_KC.shape[1])
-        # The dual form, K x K, is the smaller one: K is bounded.
-        kernel_KK = features_KC @ features_KC.T + RIDGE * np.eye(len(features_KC))
-        return np.asarray(features_KC.T @ np.linalg.solve(kernel_KK, values_K - values_K.mean()))
+        centred_K, (num_known, num_columns) = values_K - values_K.mean(), features_KC.shape
+        if num_columns < num_known:
+            return np.asarray(np.linalg.solve(features_KC.T @ features_KC + RIDGE * np.eye(num_columns), features_KC.T @ centred_K))
+        return np.asarray(features_KC.T @ np.linalg.solve(features_KC @ features_KC.T + RIDGE * np.eye(num_known), centred_K))
 
     def _one_hot(self, genotypes_ND: Genotypes) -> FloatArray:
         starts_D = np.cumsum(self._choices_D) - self._choices_D
@@ -190,19 +217,25 @@ class _Density:
         deviations_Q = members_KQ.std(axis=0)
         num_members, num_objectives = members_KQ.shape
         self._scale_Q = np.where(deviations_Q > 0, deviations_Q, 1.0) * num_members ** (-1 / (num_objectives + 4))
-        self._members_KQ = members_KQ / self._scale_Q
-        self.at_members = self.at(members_KQ)
+        # Single precision: exponentials take a fifth of the time, and only their order of magnitude counts.
+        self._members_KQ = (members_KQ / self._scale_Q).astype(np.float32)
+        weights_K = _inverse(self.at(members_KQ))
+        self.shares_K = weights_K / weights_K.sum()
+        """`(K,)` probabilities of the members as parents, in proportion to the inverse density."""
 
     def at(self, points_NQ: FloatArray) -> FloatArray:
         """`(N,)` density, up to a factor."""
-        steps_NKQ = (points_NQ / self._scale_Q)[:, np.newaxis] - self._members_KQ
-        return np.asarray(np.exp(-0.5 * (steps_NKQ**2).sum(axis=2)).mean(axis=1))
+        squares_NK = np.zeros((len(points_NQ), len(self._members_KQ)), dtype=np.float32)
+        for point_N, member_K in zip((points_NQ / self._scale_Q).astype(np.float32).T, self._members_KQ.T, strict=True):
+            steps_NK = point_N[:, np.newaxis] - member_K
+            squares_NK += np.multiply(steps_NK, steps_NK, out=steps_NK)
+        squares_NK *= np.float32(-0.5)
+        return np.asarray(np.exp(squares_NK, out=squares_NK).mean(axis=1), dtype=np.float64)
 
 
-def _shares(densities_N: FloatArray) -> FloatArray:
-    """Probabilities in proportion to the inverse density."""
-    weights_N = 1 / np.maximum(densities_N, LEAST_DENSITY)
-    return np.asarray(weights_N / weights_N.sum())
+def _inverse(densities: FloatArray) -> FloatArray:
+    """Weights in proportion to the inverse density, finite where nobody is near."""
+    return 1 / np.maximum(densities, LEAST_DENSITY)
 
 
 def _known_costs(space: GenotypeSpace, costs: Costs | None) -> list[str]:

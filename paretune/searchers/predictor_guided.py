@@ -18,11 +18,13 @@ from paretune.searchers.batch import Acquisition, Picker, not_asked
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
-from paretune.searchers.surrogate import Surrogate, chosen_predictors, fitted_surrogate
+from paretune.searchers.surrogate import MANY_DECISIONS, Surrogate, chosen_predictors, fitted_surrogate
 from paretune.searchers.told import Told
 
 GUIDED_UNTIL = 20_000
 """Asks after which all are bred: fitting and screening would take longer than they save."""
+TRUSTED, TRUSTED_AMONG_MANY = 0.8, 0.3
+"""Rank correlation from which on nothing is bred but guided; with many decisions breeding is slower than even a poor predictor."""
 PARENTS = 20
 """Best told candidates that offspring are bred from."""
 
@@ -45,7 +47,7 @@ class PredictorGuided:
         acquisition: `hypervolume`: expected hypervolume improvement; `thompson`: improvement of a joint draw; `rank`: the top of the
             predicted ranking and random ones from below it (iterative data selection of BRP-NAS).
         offspring: share of a batch that is bred as NSGA-II does, whatever the predictors say; None lets it fall from one half to nothing
-            as their rank correlation rises.
+            as their rank correlation rises; sooner where there are more than 32 decisions.
         pool: candidates screened each round in spaces too large to be screened whole.
 
     Raises:
@@ -84,6 +86,7 @@ class PredictorGuided:
         self._names = default_candidates(space) if predictor == "auto" else (predictor,)
         self._acquisition, self._offspring, self._pool = acquisition, offspring, pool
         self._choices_D = num_choices(space.decisions)
+        self._trusted_from = TRUSTED_AMONG_MANY if len(self._choices_D) > MANY_DECISIONS else TRUSTED
         self._asked = Asked(space, seed=seed, purpose="predictor_guided.ask")
         self._told = Told(problem, num_decisions=len(self._choices_D))
         self._forget_plan()
@@ -179,7 +182,7 @@ class PredictorGuided:
         self._planned = {slot: tuple(int(gene) for gene in row_D) for slot, row_D in zip(slots, rows_ND, strict=False)}
 
     def _guided_slots(self, first: int, end: int, rng: np.random.Generator) -> list[int]:
-        share = float(np.clip(0.8 - self._correlation, 0.0, 0.5)) if self._offspring is None else self._offspring
+        share = float(np.clip(self._trusted_from - self._correlation, 0.0, 0.5)) if self._offspring is None else self._offspring
         return [slot for slot, draw in zip(range(first, end), rng.random(end - first), strict=True) if draw >= share]
 
     def _fitted(self) -> Surrogate | None:

@@ -75,8 +75,8 @@ class RLController:
         reward: Form = "chebyshev",
         batch: int = 10,
         hidden: int = 48,
-        learning_rate: float = 0.02,
-        entropy: float = 0.01,
+        learning_rate: float = 0.01,
+        entropy: float = 0.05,
         baseline_decay: float = 0.9,
         replays: int = 2,
     ) -> None:

@@ -21,12 +21,20 @@ class StreamBatch:
     def __len__(self) -> int:
         return len(self._generators)
 
+    def with_rows(self, rows: int) -> "StreamBatch":
+        """The same streams, where they stand, with another number of rows each."""
+        return StreamBatch(self._generators, rows)
+
     def random(self, shape: tuple[int, int]) -> NDArray[np.float64]:
         """Uniform draws from 0 to 1; `shape[0]` is the number of streams times the rows of each."""
         draws = np.empty((len(self._generators), self.rows, shape[1]))
         for generator, block in zip(self._generators, draws, strict=True):
             generator.random(out=block)
         return draws.reshape(shape)
+
+    def exponential(self) -> NDArray[np.float64]:
+        """`(number of streams * rows,)` exponential draws of mean 1."""
+        return np.concatenate([generator.exponential(size=self.rows) for generator in self._generators])
 
     def integers(self, high: int, *, size: tuple[int, ...]) -> NDArray[np.int64]:
         """`(*size, number of streams * rows)` integers from 0 to `high` - 1."""

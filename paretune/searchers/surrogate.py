@@ -6,6 +6,7 @@ Legend: N genotypes, M objectives, C constraints.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Predi
 from paretune.predictors.selection import PredictorChoice, choose_predictor
 from paretune.searchers.operators import FloatArray
 from paretune.searchers.told import Told
+
+MANY_DECISIONS = 32
+"""Decisions above which a space is searched with a few examples for each of them at best."""
+FAR_OUT = 4.0
+"""Distance of the worst value from the median, over that of the best, above which an objective has values that lie far out."""
+TINIEST, LARGEST_LOGARITHM = 1e-300, 700.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +54,48 @@ class Warp:
         return np.minimum(warped_N, self.knee) + self.scale * np.expm1(beyond_N)
 
 
+@dataclass(frozen=True, slots=True)
+class Logarithm:
+    """The natural logarithm of a positive objective: what many decisions multiply together becomes a sum."""
+
+    def __call__(self, values_N: FloatArray) -> FloatArray:
+        """Values on the predictors' scale; what is not positive lies below everything."""
+        return np.asarray(np.log(np.maximum(values_N, TINIEST)))
+
+    def natural(self, scaled_N: FloatArray) -> FloatArray:
+        """The inverse; what is far beyond every value told is cut off before it overflows."""
+        return np.asarray(np.exp(np.minimum(scaled_N, LARGEST_LOGARITHM)))
+
+
+Scale: TypeAlias = Warp | Logarithm
 STRAIGHT = Warp(knee=math.inf, scale=1.0)
+
+
+def suited_scale(values_N: FloatArray, *, num_decisions: int) -> Scale:
+    """The scale on which an objective is learned.
+
+    With few decisions a warp. With many a single one seldom breaks an architecture: drawing in two thirds of so few examples would cost
+    more than it saves (the rank correlation near the front of the made-up mobile problem is 0.81 to 0.96 with the warp and 0.97 to 0.99
+    without). They are learned as they are, or as logarithms where all are positive, unless some do lie far out.
+
+    Args:
+        values_N: the objective, minimised.
+        num_decisions: of the space.
+    """
+    if num_decisions <= MANY_DECISIONS:
+        return Warp.of(values_N)
+    scale = Logarithm() if (values_N > 0).all() else STRAIGHT
+    least, middle, most = np.quantile(scale(values_N), [0.0, 0.5, 1.0])
+    return scale if most - middle <= FAR_OUT * (middle - least) else Warp.of(values_N)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricModel:
-    """One metric's predictor: minimised where it is an objective, warped."""
+    """One metric's predictor: minimised where it is an objective, on a scale that suits it."""
 
     sign: float
     """-1.0 for an objective to maximise."""
-    warp: Warp
+    warp: Scale
     """From the signed metric to the predictor's scale."""
     predictor: Predictor
     """Fitted."""
@@ -133,7 +172,8 @@ def chosen_predictors(
     for metric in problem.metrics:
         genotypes_ND, values_N, _ = examples(told, problem, metric)
         if len(values_N) >= LEAST_EXAMPLES:
-            chosen[metric] = choose_predictor(names, space, genotypes_ND, _warp(problem, metric, values_N)(values_N), seed=seed)
+            scaled_N = _warp(problem, metric, genotypes_ND, values_N)(values_N)
+            chosen[metric] = choose_predictor(names, space, genotypes_ND, scaled_N, seed=seed)
     return chosen if all(objective.metric in chosen for objective in problem.objectives) else None
 
 
@@ -142,12 +182,12 @@ def fitted_surrogate(told: Told, problem: Problem, predictors: Mapping[str, Pred
     models = {}
     for metric, predictor in predictors.items():
         genotypes_ND, values_N, sign = examples(told, problem, metric)
-        warp = _warp(problem, metric, values_N)
+        warp = _warp(problem, metric, genotypes_ND, values_N)
         predictor.fit(genotypes_ND, warp(values_N))
         models[metric] = MetricModel(sign=sign, warp=warp, predictor=predictor)
     return Surrogate(problem, models)
 
 
-def _warp(problem: Problem, metric: str, values_N: FloatArray) -> Warp:
+def _warp(problem: Problem, metric: str, genotypes_ND: Genotypes, values_N: FloatArray) -> Scale:
     is_objective = any(objective.metric == metric for objective in problem.objectives)
-    return Warp.of(values_N) if is_objective else STRAIGHT
+    return suited_scale(values_N, num_decisions=genotypes_ND.shape[1]) if is_objective else STRAIGHT

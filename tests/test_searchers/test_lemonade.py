@@ -7,7 +7,7 @@ from paretune.core.metrics import Direction
 from paretune.core.objectives import Objective, Problem
 from paretune.core.pareto import hypervolume, non_dominated
 from paretune.core.trial import Outcome, Trial
-from paretune.searchers.lemonade import Lemonade, _Density, _shares
+from paretune.searchers.lemonade import Lemonade, _Density
 from paretune.searchers.random_search import RandomSearch
 from paretune.searchers.regularized_evolution import RegularizedEvolution
 from paretune.testing.problems import TabulatedSpace, known_front_problem
@@ -37,7 +37,7 @@ def told(searcher, count, metrics_of):
 def test_the_lonely_cluster_is_drawn_as_often_as_the_crowd():
     # 9 members around 0 and 1 at 10, far apart: the crowd is 9 times as dense, so the lonely one weighs as much as all 9 together.
     members_KQ = np.array([[0.0]] * 9 + [[1e6]])
-    shares_K = _shares(_Density(members_KQ).at_members)
+    shares_K = _Density(members_KQ).shares_K
     assert shares_K[-1] == pytest.approx(0.5, abs=0.01)
     assert shares_K[:-1].sum() == pytest.approx(0.5, abs=0.01)
 
@@ -53,7 +53,8 @@ def test_children_go_where_the_front_is_sparse_in_the_cheap_objective():
         return (rows_ND[:, 0] == 4) + 1e-6 * rows_ND[:, 1:].sum(axis=1)
 
     def share_of_large():
-        searcher = Lemonade(SPACE, PROBLEM, seed=0, initial=100, costs=lambda rows_ND: {"size": size(rows_ND)})
+        # Many children, as the shares above have it: among 16 there are not always enough large ones.
+        searcher = Lemonade(SPACE, PROBLEM, seed=0, initial=100, pool=64, costs=lambda rows_ND: {"size": size(rows_ND)})
         rows_ND = searcher.ask(100)
         sizes_N = size(rows_ND)
         trials = [

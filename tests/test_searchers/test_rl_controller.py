@@ -124,7 +124,7 @@ def test_preferences_cover_the_simplex_evenly():
 
 
 def test_a_candidate_that_was_never_trained_still_teaches():
-    """Only its free cost is told; the controller learns to stay within the limit, which 1 in 64 of the space meets."""
+    """Only its free cost is told; the controller learns to stay within the limit, which 84 of the 4,096 meet: sums up to 3."""
     problem = Problem(objectives=MERIT.objectives, constraints=(Constraint(metric="cost", upper=3.0),))
     searcher = RLController(SPACE, problem, seed=0)
     costs = []
@@ -136,7 +136,8 @@ def test_a_candidate_that_was_never_trained_still_teaches():
         searcher.tell([Trial(ask_index=index, genotype=tuple(row_D.tolist()), outcome=outcome, metrics=metrics)])
         costs.append(cost)
     assert np.mean(costs[:20]) > 7  # 9 is the mean of the space
-    assert np.mean(costs[-50:]) < 5
+    # Random search finds 200 * 84 / 4,096 = 4. What was found is not asked again, so the mean cost rises once few are left.
+    assert sum(cost <= 3 for cost in costs) > 20
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
