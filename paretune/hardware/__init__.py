@@ -2,5 +2,17 @@
 
 from paretune.core.registry import Registry
 
-HARDWARE = Registry(kind="hardware", group="paretune.hardware", builtins={"host": "paretune.hardware.host:Host"})
+HARDWARE = Registry(
+    kind="hardware",
+    group="paretune.hardware",
+    builtins={
+        "asic": "paretune.hardware.asic:Asic",
+        "butterfly": "paretune.hardware.butterfly:Butterfly",
+        "crossbar": "paretune.hardware.crossbar:Crossbar",
+        "host": "paretune.hardware.host:Host",
+        "paleo": "paretune.hardware.paleo:Paleo",
+        "roofline": "paretune.hardware.roofline:Roofline",
+        "secure": "paretune.hardware.secure:Secure",
+    },
+)
 """Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""
