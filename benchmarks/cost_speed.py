@@ -1,7 +1,8 @@
 """How many (network, design) pairs a cost model computes in a second on two cores; run `python benchmarks/cost_speed.py [--quick]`.
 
-Networks have 20 layers, each its own design; every round computes all metrics. Two processes work side by side, as two searches would;
-the rate is the sum of both, each at its best of five rounds (other work on the machine only slows a round down).
+Networks have 20 layers, each its own design; every round computes all metrics. Two processes work side by side, as two searches would.
+The time is CPU time, so that other work on the machine does not count; the rate is the sum of both processes, each at its best of five
+rounds.
 """
 
 import argparse
@@ -52,28 +53,25 @@ def network(rng: np.random.Generator) -> list[Layer]:
     ]
 
 
-def timed(case: str, seed: int, num_pairs: int, rounds: int) -> list[tuple[float, float]]:
-    """Start and end of each round in one process, each of `num_pairs`."""
+def best_seconds(case: str, seed: int, num_pairs: int, rounds: int) -> float:
+    """CPU seconds of the best round of one process, each round of `num_pairs`."""
     rng = np.random.default_rng(seed)
     model = next(each for each in CASES if each.name == case).model()
-    some = [network(rng) for _ in range(num_pairs // 10)]
-    workloads = WorkloadBatch.from_layers(some * 10)
+    workloads = WorkloadBatch.from_layers([network(rng) for _ in range(num_pairs // 10)] * 10)
     designs = {decision.name: rng.choice(np.array(decision.choices), len(workloads)) for decision in model.space()}
-    model.estimate(workloads, designs)
-    spans = []
+    seconds = []
     for _ in range(rounds):
-        start = time.time()
+        start = time.process_time()
         model.estimate(workloads, designs)
-        spans.append((start, time.time()))
-    return spans
+        seconds.append(time.process_time() - start)
+    return min(seconds)
 
 
 def pairs_per_s(case: Case, num_pairs: int, rounds: int) -> float:
-    """Rate of both processes together, best round."""
+    """Rate of both processes together."""
     with ProcessPoolExecutor(PROCESSES) as pool:
-        spans = [future.result() for future in [pool.submit(timed, case.name, seed, num_pairs, rounds) for seed in range(PROCESSES)]]
-    # Each process's best round: others may disturb a round, and the processes need not start together.
-    return sum(num_pairs / min(end - start for start, end in process) for process in spans)
+        runs = [pool.submit(best_seconds, case.name, seed, num_pairs, rounds) for seed in range(PROCESSES)]
+        return sum(num_pairs / run.result() for run in runs)
 
 
 def main() -> int:

@@ -67,7 +67,7 @@ class Butterfly:
     metrics = (
         Metric(name="latency_s", unit="s", direction=Direction.MIN, lower=0, free=True, description="cycles over clock and efficiency"),
         Metric(name="energy_j", unit="j", direction=Direction.MIN, lower=0, free=True, description="latency times the accelerator's power"),
-        Metric(name="predictions_per_j", unit="", direction=Direction.MAX, lower=0, free=True, description="inferences for a joule"),
+        Metric(name="predictions_per_joule", unit="", direction=Direction.MAX, lower=0, free=True, description="inferences for a joule"),
     )
 
     def __init__(
@@ -132,7 +132,7 @@ class Butterfly:
         return {
             "latency_s": Estimates(values=latency_N, source="analytic", layers=latency_L, layer_bottlenecks=LABELS[codes_L]),
             "energy_j": Estimates(values=energy_N, source="analytic", layers=latency_L * self._power_w),
-            "predictions_per_j": Estimates(values=by_network(per_joule_N, workloads), source="analytic"),
+            "predictions_per_joule": Estimates(values=by_network(per_joule_N, workloads), source="analytic"),
         }
 
     def _value(self, designs: Designs, name: str) -> Floats:

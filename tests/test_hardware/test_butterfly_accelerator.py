@@ -86,7 +86,7 @@ def test_efficiency_is_the_reciprocal_of_latency_times_power(latency: float, pow
     options = {"engines": 40, "power_w": power_w, "variant": "fabnet2022", **WIDE}
     seconds = Butterfly(**options).estimate(workloads, {})["latency_s"].values[0]
     slower = Butterfly(**options, clock_hz=200e6 * seconds / (latency / 1e3)).estimate(workloads, {})
-    assert slower["predictions_per_j"].values[0] == pytest.approx(efficiency, abs=0.01)
+    assert slower["predictions_per_joule"].values[0] == pytest.approx(efficiency, abs=0.01)
 
 
 def test_attention_and_linear_layers_keep_all_multipliers_busy() -> None:
