@@ -3,7 +3,8 @@
 First-order: a layer takes as long as its arithmetic, its traffic on the on-chip network or its traffic to DRAM, whichever is longest.
 
 Source: Yang et al., Co-exploration of neural architectures and heterogeneous ASIC accelerator designs targeting multiple tasks (NASAIC),
-DAC 2020.
+DAC 2020. Departs: the paper takes the cost of a layer from MAESTRO; here it follows from closed forms of the three dataflows, which are
+vectorised over layers.
 
 Legend: N networks, L layers (of all networks together, or of the longest), S sub-accelerators.
 """
@@ -65,7 +66,7 @@ class Asic:
         max_pes: elements of all sub-accelerators together, a resource.
         max_bandwidth_bytes_per_s: of all together, a resource.
         latency_limit_s: the mapper takes the least energy within it; None for the least latency.
-        images: inferences that start together; latency is until all are done.
+        images: inferences that start together; latency is until all are done, energy is of one.
         clock_hz: of the arrays.
         dram_bandwidth_bytes_per_s: of the memory that all share.
         word_bits: bits of a word; layers of fewer bits move less.

@@ -4,7 +4,8 @@ Rows (tokens) go through E engines at once, in `runs`. Each engine has U butterf
 the log2(n) factors of a row of n numbers.
 
 Source: Fan et al., Adaptable Butterfly Accelerator for Attention-based NNs via Hardware and Algorithm Co-design, MICRO 2022, and the
-pipeline of its released simulator.
+pipeline of its released simulator. Departs, unless `as_released`: every step of a pipeline counts, the second pass of a Fourier layer runs
+along tokens, and outputs are neither padded nor written beyond their number.
 
 Legend: L layers (design values may be `(1,)` where all layers share them).
 """
