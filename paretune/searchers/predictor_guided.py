@@ -15,6 +15,7 @@ from paretune.predictors.prediction import Predictor
 from paretune.predictors.selection import default_candidates, make_predictor
 from paretune.searchers.asked import Asked
 from paretune.searchers.batch import Acquisition, Picker, not_asked
+from paretune.searchers.fidelities import Inputs
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
@@ -86,6 +87,7 @@ class PredictorGuided:
         self._choices_D = num_choices(space.decisions)
         self._asked = Asked(space, seed=seed, purpose="predictor_guided.ask")
         self._told = Told(problem, num_decisions=len(self._choices_D))
+        self._inputs = Inputs(space)
         self._forget_plan()
         self._predictors: dict[tuple[str, str], Predictor] = {}
         self._members_ND: Genotypes | None = None
@@ -124,6 +126,7 @@ class PredictorGuided:
             "chosen": dict(self._chosen),
             "chosen_at": self._chosen_at,
             "correlation": self._correlation,
+            "fidelities": list(self._inputs.fidelities),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -134,6 +137,7 @@ class PredictorGuided:
         self._planned_until = int(state["planned_until"])
         self._chosen, self._chosen_at = dict(state["chosen"]), int(state["chosen_at"])
         self._correlation = float(state["correlation"])
+        self._inputs, self._predictors = Inputs(self._space, tuple(state.get("fidelities", ()))), {}
 
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         first, size = self._rounds.of(index)
@@ -183,8 +187,10 @@ class PredictorGuided:
         return [slot for slot, draw in zip(range(first, end), rng.random(end - first), strict=True) if draw >= share]
 
     def _fitted(self) -> Surrogate | None:
+        if self._told.fidelities != self._inputs.fidelities:
+            self._inputs, self._predictors, self._chosen_at = Inputs(self._space, self._told.fidelities), {}, 0
         if len(self._told) >= 2 * self._chosen_at:
-            chosen = chosen_predictors(self._told, self._problem, self._space, self._names, seed=self._seed)
+            chosen = chosen_predictors(self._told, self._problem, self._inputs, self._names, seed=self._seed)
             if chosen is None:
                 return None
             self._chosen = {metric: choice.name for metric, choice in chosen.items()}
@@ -192,10 +198,10 @@ class PredictorGuided:
             self._correlation = min(choice.correlation for choice in chosen.values())
         # Predictors are kept from round to round for what they remember of the pool; `fit` forgets all examples.
         self._predictors = {
-            (metric, name): self._predictors.get((metric, name)) or make_predictor(name, self._space, seed=self._seed)
+            (metric, name): self._predictors.get((metric, name)) or make_predictor(name, self._inputs.space(name), seed=self._seed)
             for metric, name in self._chosen.items()
         }
-        return fitted_surrogate(self._told, self._problem, {metric: made for (metric, _), made in self._predictors.items()})
+        return fitted_surrogate(self._told, self._problem, self._inputs, self._predictors)
 
     def _screened(self, picker: Picker, rng: np.random.Generator) -> Genotypes:
         if self._is_listed is None:

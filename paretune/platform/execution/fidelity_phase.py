@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from paretune.core.errors import SpecChanged
 from paretune.core.genotype import Genotypes, named
+from paretune.core.metrics import EPOCHS_METRIC
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome
 from paretune.platform.execution.phase import Done, PhaseContext, Wait
@@ -18,9 +19,6 @@ from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.record.history import Record
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 from paretune.searchers.rungs import AsynchronousHalving, Halving, Ladder, SynchronousHalving, Verdict
-
-EPOCHS_METRIC = "epochs"
-"""What a searcher is told beside the metrics: the epochs that they were measured after."""
 
 
 class Forecast(Protocol):
