@@ -143,16 +143,23 @@ class Calibration:
 
 def calibration(prediction: Prediction, targets_N: FloatArray) -> Calibration:
     """Compare predictions with the truth; smaller targets are better."""
+    apart_N = np.abs(targets_N - prediction.mean) / prediction.deviation
+    return calibration_of(prediction.mean, targets_N, within_one_N=apart_N <= 1, within_two_N=apart_N <= 2)
+
+
+def calibration_of(
+    predicted_N: FloatArray, targets_N: FloatArray, *, within_one_N: NDArray[np.bool_], within_two_N: NDArray[np.bool_]
+) -> Calibration:
+    """The same where it is known which targets lie within one and two deviations, for deviations that are no plain numbers."""
     from scipy.stats import kendalltau
 
     num_top = max(1, len(targets_N) // 10)
-    top, top_predicted = (np.argsort(values_N, kind="stable")[:num_top] for values_N in (targets_N, prediction.mean))
-    apart_N = np.abs(targets_N - prediction.mean) / prediction.deviation
+    top, top_predicted = (np.argsort(values_N, kind="stable")[:num_top] for values_N in (targets_N, predicted_N))
     return Calibration(
-        kendall=float(kendalltau(prediction.mean, targets_N).statistic),
-        spearman=spearman(prediction.mean, targets_N),
-        top_decile_kendall=float(kendalltau(prediction.mean[top], targets_N[top]).statistic) if num_top > 1 else float("nan"),
+        kendall=float(kendalltau(predicted_N, targets_N).statistic),
+        spearman=spearman(predicted_N, targets_N),
+        top_decile_kendall=float(kendalltau(predicted_N[top], targets_N[top]).statistic) if num_top > 1 else float("nan"),
         top_decile_found=len(np.intersect1d(top, top_predicted)) / num_top,
-        within_one_deviation=float((apart_N <= 1).mean()),
-        within_two_deviations=float((apart_N <= 2).mean()),
+        within_one_deviation=float(within_one_N.mean()),
+        within_two_deviations=float(within_two_N.mean()),
     )

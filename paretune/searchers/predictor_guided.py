@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 
 from paretune.core.errors import BadInput
+from paretune.core.expectation import Expectation
 from paretune.core.genotype import GENE, Genotypes, as_genotypes, num_choices, row_keys
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
@@ -96,6 +97,7 @@ class PredictorGuided:
     def _forget_plan(self) -> None:
         self._planned: dict[int, tuple[int, ...]] = {}
         self._planned_until = 0
+        self._expected: dict[int, tuple[bytes, dict[str, Expectation]]] = {}
         self._chosen: dict[str, str] = {}
         self._correlation, self._chosen_at = 0.0, 0
 
@@ -110,6 +112,11 @@ class PredictorGuided:
     def tells_before(self, ask_index: int) -> int:
         """Every result of the rounds before."""
         return self._rounds.of(ask_index)[0]
+
+    def expected(self, ask_index: int, genotype: Sequence[int]) -> Mapping[str, Expectation]:
+        """What was predicted of a candidate of the current round before it was asked; empty for random and bred ones."""
+        key, found = self._expected.get(ask_index, (b"", {}))
+        return found if key == np.asarray(genotype, dtype=GENE).tobytes() else {}
 
     @property
     def exhausted(self) -> bool:
@@ -167,7 +174,7 @@ class PredictorGuided:
         """Decide on the asks from `first` to `end`; those without a plan are bred."""
         from threadpoolctl import threadpool_limits
 
-        self._planned, self._planned_until = {}, end
+        self._planned, self._planned_until, self._expected = {}, end, {}
         # One thread: how sums are split decides their last digits, and so the proposals.
         with threadpool_limits(limits=1):
             surrogate = self._fitted()
@@ -180,6 +187,8 @@ class PredictorGuided:
             pending_ND = self._pending()
             asked = self._asked.keys
             rows_ND = picker.pick(pool_ND, not_asked(pool_ND, asked), len(slots), pending_ND=pending_ND, rng=rng)
+            expectations = surrogate.expectations(rows_ND)
+        self._expected = {slot: (row_D.tobytes(), expected) for slot, row_D, expected in zip(slots, rows_ND, expectations, strict=False)}
         self._planned = {slot: tuple(int(gene) for gene in row_D) for slot, row_D in zip(slots, rows_ND, strict=False)}
 
     def _guided_slots(self, first: int, end: int, rng: np.random.Generator) -> list[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paretune.core.expectation import Expectation
 from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
 from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Predictor
@@ -101,6 +102,17 @@ class Surrogate:
     def predicted_constraints(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
         """`(N, C)` means and deviations, on the predictors' scale."""
         return self._stacked(self.constraints, genotypes_ND)
+
+    def expectations(self, genotypes_ND: Genotypes) -> list[dict[str, Expectation]]:
+        """For each candidate and metric what is expected of a full training, in the metric's own unit."""
+        found: list[dict[str, Expectation]] = [{} for _ in genotypes_ND]
+        for metric, model in self.models.items() if len(genotypes_ND) else ():
+            predicted = model.predictor.predict(self._inputs.full(genotypes_ND, model.name))
+            steps_N5 = predicted.mean[:, np.newaxis] + predicted.deviation[:, np.newaxis] * np.arange(-2, 3)
+            bounds_N5 = np.sort(model.sign * model.warp.natural(steps_N5), axis=1)
+            for expected, bounds in zip(found, bounds_N5.tolist(), strict=True):
+                expected[metric] = Expectation(predictor=model.name, bounds=tuple(bounds))
+        return found
 
     def covariances(self, genotypes_ND: Genotypes) -> list[FloatArray | None]:
         """For each objective the `(N, N)` covariance of predictions, None where its predictor has none."""

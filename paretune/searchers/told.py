@@ -131,14 +131,11 @@ class Told:
         for genotype_D, values_K, failed, epochs in zip(genotypes_ND, values_NK, failed_N, epochs_N, strict=True):
             self._append(genotype_D, values_K, failed=bool(failed), epochs=float(epochs))
 
-    def _append(
-        self, genotype: Sequence[int] | Genotypes, values: Sequence[float] | FloatArray, *, failed: bool, epochs: float
-    ) -> None:
+    def _append(self, genotype: Sequence[int] | Genotypes, values: Sequence[float] | FloatArray, *, failed: bool, epochs: float) -> None:
         if self._count == len(self._failed_N):
             more = max(64, self._count)
             self._genotypes_ND, self._values_NK, self._epochs_N, self._failed_N, self._points_NM, self._violations_N = (
-                np.concatenate([array, np.zeros((more, *array.shape[1:]), dtype=array.dtype)])
-                for array in self._arrays()
+                np.concatenate([array, np.zeros((more, *array.shape[1:]), dtype=array.dtype)]) for array in self._arrays()
             )
         row = self._count
         known = {name: float(value) for name, value in zip(self._names, values, strict=True) if not math.isnan(value)}

@@ -15,7 +15,8 @@ from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.worker import recall
-from paretune.platform.record.history import Header, History
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History
 from paretune.platform.record.jobs import JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.testing.evaluators import FormulaEvaluator
