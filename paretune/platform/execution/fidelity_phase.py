@@ -92,8 +92,12 @@ class FidelityPhase(SearchPhase):
         job = super()._propose()
         if job is None:  # the searcher waits for results, perhaps for those that a cohort closed meanwhile leads to
             return self._next_promotion()
-        self._act(self._halving.enter(job.ask_index))
+        self._enter(job)
         return job
+
+    def _enter(self, job: Job) -> None:
+        settled = self._searcher.tells_before(job.ask_index) if self._mode == "sync" else 0
+        self._act(self._halving.enter(job.ask_index, settled=settled))
 
     def _before_ask(self) -> None:
         """In `mode: sync` a cohort ends where the searcher demands results of its members: else each would wait for the other."""
@@ -146,7 +150,7 @@ class FidelityPhase(SearchPhase):
         if record.job.rung == 0:
             super()._replay_ask(record)
             if not record.screened:
-                self._act(self._halving.enter(record.job.ask_index))
+                self._enter(record.job)
             return
         if not self._drop_promotion(record.job.id):
             # The session that asked it had come to the end of its budget, and decided on all that waited.
