@@ -1,11 +1,12 @@
-"""Whether a search by rungs finds at least the front of full trainings for the same number of epochs; run `python benchmarks/rungs.py [--quick]`.
+"""Whether rungs find at least the front of full trainings in as many epochs; run `python benchmarks/rungs.py [--quick]`.
 
-NAS-Bench-201 with the latency of a device, two fidelities: validation accuracy after 12 epochs and accuracy after 200, which is what counts.
-The table's 12-epoch trainings had a schedule of their own, so nothing is continued: a candidate that goes on costs 12 + 200 epochs, where a task
-that keeps checkpoints would pay 200. The searches are those of a study with `mode: sync`, on the same phases, without Ray and in memory.
+NAS-Bench-201 with the latency of a device, two fidelities: validation accuracy after 12 epochs, and accuracy after 200, which is what
+counts. The table's 12-epoch trainings had a schedule of their own, so nothing is continued: a candidate that goes on costs 12 + 200
+epochs, where a task that keeps checkpoints would pay 200. The searches are those of a study with `mode: sync`, on the same phases,
+without Ray and in memory.
 
-Prints, for each task and searcher, the hypervolume of the 200-epoch front over the exact one after so many epochs, full trainings against
-rungs, mean and standard deviation over seeds, and the goals.
+Prints, for each task and searcher, the hypervolume of the 200-epoch front over the exact one after so many epochs, full trainings
+against rungs, mean and standard deviation over seeds, and the goals.
 """
 
 import argparse

@@ -13,8 +13,9 @@ from paretune.core.pareto import FloatArray, IntArray, constrained_ranks
 def epsilon_net_order(points_NM: FloatArray, earlier_KM: FloatArray | None = None) -> IntArray:
     """`(N,)` order of the points in which every prefix covers them evenly.
 
-    It starts with the best point of the first objective, or with the one farthest from `earlier_KM`; the next one is always the point farthest from those already taken
-    (Gonzalez' farthest-first traversal, the greedy way to an epsilon-net). Of points equally far the earlier row comes first.
+    It starts with the best point of the first objective, or with the one farthest from `earlier_KM`; the next one is always the point
+    farthest from those already taken (Gonzalez' farthest-first traversal, the greedy way to an epsilon-net). Of points equally far the
+    earlier row comes first.
 
     Departs: each objective is scaled to the range of the points. The paper leaves them as they are, so that seconds would not count
     beside percents.
@@ -44,9 +45,7 @@ def epsilon_net_order(points_NM: FloatArray, earlier_KM: FloatArray | None = Non
     return order_N
 
 
-def most_deserving(
-    points_NM: FloatArray, violations_N: FloatArray, count: int, *, earlier_KM: FloatArray | None = None
-) -> IntArray:
+def most_deserving(points_NM: FloatArray, violations_N: FloatArray, count: int, *, earlier_KM: FloatArray | None = None) -> IntArray:
     """`(min(count, N),)` the candidates that deserve more training most, best first.
 
     Feasible candidates come by non-dominated front and within each front as an epsilon-net; then the others by violation. With one
