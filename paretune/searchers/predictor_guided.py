@@ -1,6 +1,7 @@
 """Predictor-guided search: learns from everything told, screens whole populations and asks what promises most."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from paretune.predictors.prediction import Predictor
 from paretune.predictors.selection import default_candidates, make_predictor
 from paretune.searchers.asked import Asked
 from paretune.searchers.batch import Acquisition, Picker, not_asked
+from paretune.searchers.features import KnownBefore, Scores, corrected
 from paretune.searchers.fidelities import Inputs
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
@@ -49,6 +51,11 @@ class PredictorGuided:
         offspring: share of a batch that is bred as NSGA-II does, whatever the predictors say; None lets it fall from one half to nothing
             as their rank correlation rises.
         pool: candidates screened each round in spaces too large to be screened whole.
+        features: free costs (`parameters`, `macs`) and zero-cost proxies (`proxy.synflow`) by which the predictions of a shortlist are
+            corrected, where that makes left-out errors smaller.
+        scored: candidates of the shortlist.
+        costs: free costs of genotypes; only needed for `features`.
+        scores: zero-cost proxies of genotypes; only needed for `features`.
 
     Raises:
         BadInput: an option is out of range.
@@ -69,8 +76,12 @@ class PredictorGuided:
         acquisition: Acquisition = "hypervolume",
         offspring: float | None = None,
         pool: int = 100_000,
+        features: tuple[str, ...] = (),
+        scored: int = 100,
+        costs: Scores | None = None,
+        scores: Scores | None = None,
     ) -> None:
-        for name, value, least in (("initial", initial, 2), ("batch", batch, 1), ("pool", pool, 100)):
+        for name, value, least in (("initial", initial, 2), ("batch", batch, 1), ("pool", pool, 100), ("scored", scored, 1)):
             if value < least:
                 raise BadInput(f"{name}: must be at least {least} (got {value})")
         if not 0 <= growth <= 1:
@@ -79,6 +90,8 @@ class PredictorGuided:
             raise BadInput(f"offspring: must be between 0 and 1 (got {offspring})")
         if acquisition not in get_args(Acquisition):
             raise BadInput(f"acquisition: must be one of {', '.join(get_args(Acquisition))} (got {acquisition!r})")
+        if len(set(features)) < len(features):
+            raise BadInput(f"features: each may be named once (got {', '.join(features)})")
         if predictor != "auto":
             make_predictor(predictor, space, seed=seed)
         self._space, self._problem, self._seed = space, problem, seed
@@ -87,7 +100,8 @@ class PredictorGuided:
         self._acquisition, self._offspring, self._pool = acquisition, offspring, pool
         self._choices_D = num_choices(space.decisions)
         self._asked = Asked(space, seed=seed, purpose="predictor_guided.ask")
-        self._told = Told(problem, num_decisions=len(self._choices_D))
+        self._told = Told(problem, num_decisions=len(self._choices_D), scores=features)
+        self._known, self._scored = KnownBefore(features, costs=costs, scores=scores), scored
         self._inputs = Inputs(space)
         self._forget_plan()
         self._predictors: dict[tuple[str, str], Predictor] = {}
@@ -185,11 +199,16 @@ class PredictorGuided:
             picker = Picker(surrogate=surrogate, problem=self._problem, told=self._told, acquisition=self._acquisition)
             pool_ND = self._screened(picker, rng)
             pending_ND = self._pending()
-            asked = self._asked.keys
-            rows_ND = picker.pick(pool_ND, not_asked(pool_ND, asked), len(slots), pending_ND=pending_ND, rng=rng)
-            expectations = surrogate.expectations(rows_ND)
+            if self._known.names:
+                pool_ND = self._pick(picker, pool_ND, max(self._scored, len(slots)), pending_ND, rng)
+                picker = replace(picker, surrogate=corrected(surrogate, self._told, self._problem, self._known))
+            rows_ND = self._pick(picker, pool_ND, len(slots), pending_ND, rng)
+            expectations = picker.surrogate.expectations(rows_ND)
         self._expected = {slot: (row_D.tobytes(), expected) for slot, row_D, expected in zip(slots, rows_ND, expectations, strict=False)}
         self._planned = {slot: tuple(int(gene) for gene in row_D) for slot, row_D in zip(slots, rows_ND, strict=False)}
+
+    def _pick(self, picker: Picker, pool_ND: Genotypes, count: int, pending_ND: Genotypes, rng: np.random.Generator) -> Genotypes:
+        return picker.pick(pool_ND, not_asked(pool_ND, self._asked.keys), count, pending_ND=pending_ND, rng=rng)
 
     def _guided_slots(self, first: int, end: int, rng: np.random.Generator) -> list[int]:
         share = float(np.clip(0.8 - self._correlation, 0.0, 0.5)) if self._offspring is None else self._offspring

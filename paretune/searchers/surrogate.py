@@ -63,6 +63,12 @@ class MetricModel:
     """Fitted."""
     name: str
     """Of the predictor: `kind` or `kind:encoding`."""
+    rows: IntArray
+    """`(K,)` what it was fitted to, as indices among everything told."""
+    targets: FloatArray
+    """`(K,)` their values on the predictor's scale."""
+    shown: str = ""
+    """What people are told instead of `name`; empty for that."""
 
     def scaled(self, metric: float) -> float:
         """A value of the metric on the predictor's scale; infinite values stay."""
@@ -81,7 +87,7 @@ class Surrogate:
     """
 
     def __init__(self, problem: Problem, models: Mapping[str, MetricModel], inputs: Inputs) -> None:
-        self._problem, self.models, self._inputs = problem, models, inputs
+        self._problem, self.models, self.inputs = problem, models, inputs
         self.objectives = [models[objective.metric] for objective in problem.objectives]
         self.constraints = [models[constraint.metric] for constraint in problem.constraints if constraint.metric in models]
         self.limits = [
@@ -107,24 +113,24 @@ class Surrogate:
         """For each candidate and metric what is expected of a full training, in the metric's own unit."""
         found: list[dict[str, Expectation]] = [{} for _ in genotypes_ND]
         for metric, model in self.models.items() if len(genotypes_ND) else ():
-            predicted = model.predictor.predict(self._inputs.full(genotypes_ND, model.name))
+            predicted = model.predictor.predict(self.inputs.full(genotypes_ND, model.name))
             steps_N5 = predicted.mean[:, np.newaxis] + predicted.deviation[:, np.newaxis] * np.arange(-2, 3)
             bounds_N5 = np.sort(model.sign * model.warp.natural(steps_N5), axis=1)
             for expected, bounds in zip(found, bounds_N5.tolist(), strict=True):
-                expected[metric] = Expectation(predictor=model.name, bounds=tuple(bounds))
+                expected[metric] = Expectation(predictor=model.shown or model.name, bounds=tuple(bounds))
         return found
 
     def covariances(self, genotypes_ND: Genotypes) -> list[FloatArray | None]:
         """For each objective the `(N, N)` covariance of predictions, None where its predictor has none."""
         return [
-            model.predictor.covariance(self._inputs.full(genotypes_ND, model.name)) if isinstance(model.predictor, JointPredictor) else None
+            model.predictor.covariance(self.inputs.full(genotypes_ND, model.name)) if isinstance(model.predictor, JointPredictor) else None
             for model in self.objectives
         ]
 
     def _stacked(self, models: Sequence[MetricModel], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
         if not models:
             return np.zeros((len(genotypes_ND), 0)), np.zeros((len(genotypes_ND), 0))
-        predictions = [model.predictor.predict(self._inputs.full(genotypes_ND, model.name)) for model in models]
+        predictions = [model.predictor.predict(self.inputs.full(genotypes_ND, model.name)) for model in models]
         return np.stack([item.mean for item in predictions], axis=1), np.stack([item.deviation for item in predictions], axis=1)
 
 
@@ -188,7 +194,9 @@ def fitted_surrogate(told: Told, problem: Problem, inputs: Inputs, predictors: M
         known = examples(told, problem, metric, full_only=inputs.is_blind(name))
         warp = _warp(problem, metric, known.values)
         predictor.fit(inputs.of(told, name)[known.rows], warp(known.values))
-        models[metric] = MetricModel(sign=known.sign, warp=warp, predictor=predictor, name=name)
+        models[metric] = MetricModel(
+            sign=known.sign, warp=warp, predictor=predictor, name=name, rows=known.rows, targets=warp(known.values)
+        )
     return Surrogate(problem, models, inputs)
 
 
