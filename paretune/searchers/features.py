@@ -83,9 +83,9 @@ class Correction:
     """What scores say of a metric beyond its predictor, on the predictor's scale."""
 
     known: FloatArray
-    """`(F, K)` scores of the examples, each row sorted: a score counts by its rank among them."""
+    """`(F + 1, K)` scores of the examples and their left-out predictions, each row sorted: a score counts by its rank among them."""
     weights: FloatArray
-    """`(F,)` of the ranks."""
+    """`(F + 1,)` of the ranks; that of the prediction takes back from a predictor that knows too little yet."""
     offset: float
     """Added to every prediction."""
     left: float
@@ -95,9 +95,9 @@ class Correction:
     examples: IntArray
     """`(K,)` their indices among the examples that the predictor kept."""
 
-    def __call__(self, scores_NF: FloatArray) -> FloatArray:
-        """`(N,)` what is to be added to predictions."""
-        return np.asarray(_ranks(scores_NF, self.known) @ self.weights + self.offset)
+    def __call__(self, scores_NF: FloatArray, mean_N: FloatArray) -> FloatArray:
+        """`(N,)` what is to be added to the predicted means."""
+        return np.asarray(_ranks(np.column_stack([scores_NF, mean_N]), self.known) @ self.weights + self.offset)
 
 
 def fit_correction(left_out_K: FloatArray, targets_K: FloatArray, scores_KF: FloatArray) -> Correction | None:
@@ -114,8 +114,9 @@ def fit_correction(left_out_K: FloatArray, targets_K: FloatArray, scores_KF: Flo
     if len(rows) < LEAST_SCORED:
         return None
     errors_K = targets_K[rows] - left_out_K[rows]
-    known_FK = np.sort(scores_KF[rows].T, axis=1)
-    ranks_KF = _ranks(scores_KF[rows], known_FK)
+    inputs_KF = np.column_stack([scores_KF[rows], left_out_K[rows]])
+    known_FK = np.sort(inputs_KF.T, axis=1)
+    ranks_KF = _ranks(inputs_KF, known_FK)
     ridge = RidgeCV(alphas=PENALTIES, store_cv_results=True).fit(ranks_KF, errors_K)
     # With these results scikit-learn gives squared left-out errors, not predictions: the sign is that of the residual.
     squared_K = ridge.cv_results_[:, int(np.flatnonzero(ridge.alpha_ == PENALTIES)[0])]
@@ -151,7 +152,7 @@ class Corrected:
     def predict(self, genotypes_ND: Genotypes) -> Prediction:
         """Mean and deviation."""
         found = self._base.predict(genotypes_ND)
-        added_N = self._correction(self._known.of(np.ascontiguousarray(genotypes_ND[:, : self._num_decisions])))
+        added_N = self._correction(self._known.of(np.ascontiguousarray(genotypes_ND[:, : self._num_decisions])), found.mean)
         return Prediction(mean=found.mean + added_N, deviation=found.deviation * np.sqrt(self._correction.left))
 
     def fit(self, genotypes_ND: Genotypes, targets_N: FloatArray) -> None:  # noqa: ARG002 - the protocol's

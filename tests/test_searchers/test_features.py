@@ -53,7 +53,7 @@ def test_a_correction_worked_by_hand() -> None:
     found = fit_correction(left_out, targets, np.exp(np.arange(20.0))[:, np.newaxis])
     assert found is not None
     assert found.left < 0.4
-    added = found(np.array([[1.0], [np.exp(19.0)]]))
+    added = found(np.array([[1.0], [np.exp(19.0)]]), np.zeros(2))
     assert added[0] < 0.1
     assert added[1] > 0.9
     assert spearman(found.left_out, targets) > 0.8
