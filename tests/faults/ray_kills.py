@@ -46,7 +46,6 @@ from paretune.testing.studies import front_json, open_formula_study
 
 DRIVER = Path(__file__).with_name("study_driver.py")
 TRIALS_PER_KILL = 6
-TRIALS_PER_KILL_BY_RUNGS = 4  # with 1.75 jobs each
 KILLS_PER_STUDY = 50
 STARTING_S = 8.0
 """One kill of five falls within so many seconds after the start: while Python, Ray and the replay come up."""
@@ -160,7 +159,7 @@ class Chain:
         self.scratch, self.kills, self.address, self.forgetful, self.rungs = scratch, kills, address, forgetful, rungs
         self.witness = scratch / "witness"
         self.witness.mkdir(parents=True)
-        self.trials = (TRIALS_PER_KILL_BY_RUNGS if rungs else TRIALS_PER_KILL) * kills + 8
+        self.trials = TRIALS_PER_KILL * kills + 8
         self.random = random.Random(seed)
         self.log = scratch / "driver.log"
 
