@@ -123,13 +123,15 @@ def _phase(order: Order, task: SearchTask) -> SearchPhase:
     return FidelityPhase(context, ladder=ladder, **common) if ladder else SearchPhase(context, **common)
 
 
-def report(found: Mapping[Order, tuple[list[float], float]], *, pairs: Sequence[tuple[str, str]], methods: Sequence[str]) -> list[Goal]:
+def report(
+    found: Mapping[Order, tuple[list[float], float]], *, pairs: Sequence[tuple[str, str]], methods: Sequence[str], etas: Sequence[int]
+) -> list[Goal]:
     """Print the tables; the goals are that rungs keep up at the last mark, for each searcher over all tasks."""
     gains: dict[tuple[str, int], list[float]] = {}
     for data, device in pairs:
         print(f"\nnb201 {data} {device}: hypervolume of the {FULL}-epoch front over the exact one")
         print(f"{'':24}" + "".join(f"{mark:>10,} epochs " for mark in MARKS) + "   CPU s")
-        for method, eta in product(methods, (0, *ETAS)):
+        for method, eta in product(methods, (0, *etas)):
             runs = {
                 order.seed: run
                 for order, run in found.items()
@@ -161,18 +163,25 @@ def _deviation(values: Sequence[float]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one task, three seeds, random and nsga2 only")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--etas", nargs="+", type=int, default=ETAS, help="of so many candidates one is trained fully, 5 to 16")
+    parser.add_argument("--seeds", type=int)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    if not all(5 <= eta <= 16 for eta in options.etas):
+        parser.error("--etas: from 5 to 16, where 12 and 200 epochs are the only rungs")
     pairs, methods = (PAIRS[:1], METHODS[:2]) if options.quick else (PAIRS, METHODS)
-    seeds = 3 if options.quick else options.seeds
+    methods, seeds = options.methods or methods, options.seeds or (3 if options.quick else SEEDS)
     orders = [
         Order(data=data, device=device, method=method, eta=eta, seed=seed)
-        for (data, device), method, eta, seed in product(pairs, methods, (0, *ETAS), range(seeds))
+        for (data, device), method, eta, seed in product(pairs, methods, (0, *options.etas), range(seeds))
     ]
+    found: dict[Order, tuple[list[float], float]] = {}
     with ProcessPoolExecutor(options.processes) as pool:
-        found = dict(zip(orders, pool.map(volumes, orders), strict=True))
-    return report_goals(report(found, pairs=pairs, methods=methods))
+        for order, run in zip(orders, pool.map(volumes, orders), strict=True):
+            found[order] = run
+            print(f"{len(found)} of {len(orders)}: {order}: {run}", file=sys.stderr)
+    return report_goals(report(found, pairs=pairs, methods=methods, etas=options.etas))
 
 
 if __name__ == "__main__":
