@@ -43,6 +43,9 @@ class Metric:
 PROXY_PREFIX = "proxy."
 """Start of the names of scores of an untrained network. They say nothing of a trained one, so they are not tested."""
 
+EPOCHS_METRIC = "epochs"
+"""What a searcher is told beside the metrics of a training by rungs: the epochs that they were measured after."""
+
 SI_UNITS: Mapping[str, tuple[str, float]] = {
     "s": ("s", 1.0),
     "ms": ("s", 1e-3),

@@ -240,6 +240,20 @@ class TaskResult:
 
 
 @runtime_checkable
+class ScoringTask(Protocol):
+    """What a task adds whose zero-cost proxies can be had without training."""
+
+    def untrained_scores(self, build: "Callable[[], nn.Module]", *, seed: int) -> Mapping[str, float]:
+        """The metrics that begin with `proxy.`, bit for bit as `train` with this seed gives them.
+
+        Args:
+            build: makes the network; called once, after the seed has been set.
+            seed: decides the initial weights.
+        """
+        ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """What a network must do. Training is deterministic given the seed, also when it goes on from a checkpoint."""
 

@@ -6,15 +6,17 @@ Legend: N examples, K of them kept by every predictor.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput, UnknownName
 from paretune.core.genotype import Genotypes
 from paretune.core.protocols import GenotypeSpace
 from paretune.predictors import PREDICTORS
 from paretune.predictors.encoding import encodings_of
-from paretune.predictors.prediction import FloatArray, Prediction, Predictor
+from paretune.predictors.prediction import LEAST_EXAMPLES, FloatArray, IntArray, Prediction, Predictor
 
 CLEARLY = 0.01
 """Rank correlation by which a later candidate must beat the earlier ones; the earlier are the surer."""
@@ -59,7 +61,13 @@ def default_candidates(space: GenotypeSpace) -> tuple[str, ...]:
 
 
 def choose_predictor(
-    names: Sequence[str], space: GenotypeSpace, genotypes_ND: Genotypes, targets_N: FloatArray, *, seed: int
+    names: Sequence[str],
+    space: GenotypeSpace,
+    genotypes_ND: Genotypes,
+    targets_N: FloatArray,
+    *,
+    seed: int,
+    groups_N: NDArray[np.integer[Any]] | None = None,
 ) -> PredictorChoice:
     """The one of `names` that orders left-out examples best.
 
@@ -69,6 +77,7 @@ def choose_predictor(
         genotypes_ND: canonical examples.
         targets_N: their values, smaller is better.
         seed: of the predictors.
+        groups_N: examples of different groups (results after different epochs) are not compared; None is one group.
 
     Raises:
         BadInput: no candidates.
@@ -83,10 +92,19 @@ def choose_predictor(
     common = reduce(np.intersect1d, (kept for kept, _ in fitted))
     best = PredictorChoice(name=names[0], correlation=-np.inf)
     for name, (kept, left_out) in zip(names, fitted, strict=True):
-        correlation = ordering(left_out.mean[np.searchsorted(kept, common)], targets_N[common])
+        left_out_N = left_out.mean[np.searchsorted(kept, common)]
+        groups = [np.arange(len(common))] if groups_N is None else _members(groups_N[common])
+        orders = [ordering(left_out_N[group], targets_N[common][group]) for group in groups]
+        correlation = orders[0] if len(orders) == 1 else float(np.average(orders, weights=[len(group) for group in groups]))
         if correlation > best.correlation + CLEARLY:
             best = PredictorChoice(name=name, correlation=correlation)
     return best
+
+
+def _members(groups_N: NDArray[np.integer[Any]]) -> list[IntArray]:
+    """Indices of the members of each group that is large enough to be ordered; of all together where none is."""
+    found = [np.flatnonzero(groups_N == group) for group in np.unique(groups_N)]
+    return [members for members in found if len(members) >= LEAST_EXAMPLES] or [np.arange(len(groups_N))]
 
 
 def ordering(predicted_N: FloatArray, targets_N: FloatArray) -> float:
@@ -125,16 +143,23 @@ class Calibration:
 
 def calibration(prediction: Prediction, targets_N: FloatArray) -> Calibration:
     """Compare predictions with the truth; smaller targets are better."""
+    apart_N = np.abs(targets_N - prediction.mean) / prediction.deviation
+    return calibration_of(prediction.mean, targets_N, within_one_N=apart_N <= 1, within_two_N=apart_N <= 2)
+
+
+def calibration_of(
+    predicted_N: FloatArray, targets_N: FloatArray, *, within_one_N: NDArray[np.bool_], within_two_N: NDArray[np.bool_]
+) -> Calibration:
+    """The same where it is known which targets lie within one and two deviations, for deviations that are no plain numbers."""
     from scipy.stats import kendalltau
 
     num_top = max(1, len(targets_N) // 10)
-    top, top_predicted = (np.argsort(values_N, kind="stable")[:num_top] for values_N in (targets_N, prediction.mean))
-    apart_N = np.abs(targets_N - prediction.mean) / prediction.deviation
+    top, top_predicted = (np.argsort(values_N, kind="stable")[:num_top] for values_N in (targets_N, predicted_N))
     return Calibration(
-        kendall=float(kendalltau(prediction.mean, targets_N).statistic),
-        spearman=spearman(prediction.mean, targets_N),
-        top_decile_kendall=float(kendalltau(prediction.mean[top], targets_N[top]).statistic) if num_top > 1 else float("nan"),
+        kendall=float(kendalltau(predicted_N, targets_N).statistic),
+        spearman=spearman(predicted_N, targets_N),
+        top_decile_kendall=float(kendalltau(predicted_N[top], targets_N[top]).statistic) if num_top > 1 else float("nan"),
         top_decile_found=len(np.intersect1d(top, top_predicted)) / num_top,
-        within_one_deviation=float((apart_N <= 1).mean()),
-        within_two_deviations=float((apart_N <= 2).mean()),
+        within_one_deviation=float(within_one_N.mean()),
+        within_two_deviations=float(within_two_N.mean()),
     )

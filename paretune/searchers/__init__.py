@@ -14,7 +14,8 @@ SEARCHERS = Registry(
         "rl_controller": "paretune.searchers.rl_controller:RLController",
         "regularized_evolution": "paretune.searchers.regularized_evolution:RegularizedEvolution",
     },
-    supplied=("seed", "costs"),
+    supplied=("seed", "costs", "scores"),
 )
 """Factories `(space, problem, *, seed, ...)` of `core.protocols.Searcher`; one that has a parameter `costs` gets the free costs,
-`(N, D)` genotypes -> metric -> `(N,)`."""
+`(N, D)` genotypes -> metric -> `(N,)`; one that has a parameter `scores` gets the task's zero-cost proxies in the same form, which take
+tens of milliseconds a genotype."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paretune.core.errors import BadInput
+from paretune.core.expectation import Expectation, ExpectingSearcher
 from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher
@@ -61,6 +62,10 @@ class Auto:
     def tells_before(self, ask_index: int) -> int:
         """As the chosen searcher."""
         return self._searcher.tells_before(ask_index)
+
+    def expected(self, ask_index: int, genotype: Sequence[int]) -> Mapping[str, Expectation]:
+        """As the chosen searcher; empty where that does not predict."""
+        return self._searcher.expected(ask_index, genotype) if isinstance(self._searcher, ExpectingSearcher) else {}
 
     @property
     def exhausted(self) -> bool:

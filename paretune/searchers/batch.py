@@ -72,7 +72,7 @@ class Picker:
         return pool_ND[short[:count]]
 
     def _anything_feasible(self) -> bool:
-        return bool((self.told.violations <= 0).any())
+        return bool(((self.told.violations <= 0) & np.isfinite(self.told.points).all(axis=1)).any())
 
     def _feasibility(self, genotypes_ND: Genotypes) -> FloatArray:
         return log_feasibility(*self.surrogate.predicted_constraints(genotypes_ND), self.surrogate.limits)

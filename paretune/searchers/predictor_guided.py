@@ -1,11 +1,13 @@
 """Predictor-guided search: learns from everything told, screens whole populations and asks what promises most."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 
 from paretune.core.errors import BadInput
+from paretune.core.expectation import Expectation
 from paretune.core.genotype import GENE, Genotypes, as_genotypes, num_choices, row_keys
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
@@ -15,6 +17,8 @@ from paretune.predictors.prediction import Predictor
 from paretune.predictors.selection import default_candidates, make_predictor
 from paretune.searchers.asked import Asked
 from paretune.searchers.batch import Acquisition, Picker, not_asked
+from paretune.searchers.features import KnownBefore, Scores, corrected
+from paretune.searchers.fidelities import Inputs
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
@@ -49,6 +53,11 @@ class PredictorGuided:
         offspring: share of a batch that is bred as NSGA-II does, whatever the predictors say; None lets it fall from one half to nothing
             as their rank correlation rises; sooner where there are more than 32 decisions.
         pool: candidates screened each round in spaces too large to be screened whole.
+        features: free costs (`parameters`, `macs`) and zero-cost proxies (`proxy.synflow`) by which the predictions of a shortlist are
+            corrected, where that makes left-out errors smaller.
+        scored: candidates of the shortlist.
+        costs: free costs of genotypes; only needed for `features`.
+        scores: zero-cost proxies of genotypes; only needed for `features`.
 
     Raises:
         BadInput: an option is out of range.
@@ -69,8 +78,12 @@ class PredictorGuided:
         acquisition: Acquisition = "hypervolume",
         offspring: float | None = None,
         pool: int = 100_000,
+        features: tuple[str, ...] = (),
+        scored: int = 100,
+        costs: Scores | None = None,
+        scores: Scores | None = None,
     ) -> None:
-        for name, value, least in (("initial", initial, 2), ("batch", batch, 1), ("pool", pool, 100)):
+        for name, value, least in (("initial", initial, 2), ("batch", batch, 1), ("pool", pool, 100), ("scored", scored, 1)):
             if value < least:
                 raise BadInput(f"{name}: must be at least {least} (got {value})")
         if not 0 <= growth <= 1:
@@ -79,6 +92,8 @@ class PredictorGuided:
             raise BadInput(f"offspring: must be between 0 and 1 (got {offspring})")
         if acquisition not in get_args(Acquisition):
             raise BadInput(f"acquisition: must be one of {', '.join(get_args(Acquisition))} (got {acquisition!r})")
+        if len(set(features)) < len(features):
+            raise BadInput(f"features: each may be named once (got {', '.join(features)})")
         if predictor != "auto":
             make_predictor(predictor, space, seed=seed)
         self._space, self._problem, self._seed = space, problem, seed
@@ -88,7 +103,9 @@ class PredictorGuided:
         self._choices_D = num_choices(space.decisions)
         self._trusted_from = TRUSTED_AMONG_MANY if len(self._choices_D) > MANY_DECISIONS else TRUSTED
         self._asked = Asked(space, seed=seed, purpose="predictor_guided.ask")
-        self._told = Told(problem, num_decisions=len(self._choices_D))
+        self._told = Told(problem, num_decisions=len(self._choices_D), scores=features)
+        self._known, self._scored = KnownBefore(features, costs=costs, scores=scores), scored
+        self._inputs = Inputs(space)
         self._forget_plan()
         self._predictors: dict[tuple[str, str], Predictor] = {}
         self._members_ND: Genotypes | None = None
@@ -97,6 +114,7 @@ class PredictorGuided:
     def _forget_plan(self) -> None:
         self._planned: dict[int, tuple[int, ...]] = {}
         self._planned_until = 0
+        self._expected: dict[int, tuple[bytes, dict[str, Expectation]]] = {}
         self._chosen: dict[str, str] = {}
         self._correlation, self._chosen_at = 0.0, 0
 
@@ -111,6 +129,11 @@ class PredictorGuided:
     def tells_before(self, ask_index: int) -> int:
         """Every result of the rounds before."""
         return self._rounds.of(ask_index)[0]
+
+    def expected(self, ask_index: int, genotype: Sequence[int]) -> Mapping[str, Expectation]:
+        """What was predicted of a candidate of the current round before it was asked; empty for random and bred ones."""
+        key, found = self._expected.get(ask_index, (b"", {}))
+        return found if key == np.asarray(genotype, dtype=GENE).tobytes() else {}
 
     @property
     def exhausted(self) -> bool:
@@ -127,6 +150,7 @@ class PredictorGuided:
             "chosen": dict(self._chosen),
             "chosen_at": self._chosen_at,
             "correlation": self._correlation,
+            "fidelities": list(self._inputs.fidelities),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -137,6 +161,7 @@ class PredictorGuided:
         self._planned_until = int(state["planned_until"])
         self._chosen, self._chosen_at = dict(state["chosen"]), int(state["chosen_at"])
         self._correlation = float(state["correlation"])
+        self._inputs, self._predictors = Inputs(self._space, tuple(state.get("fidelities", ()))), {}
 
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         first, size = self._rounds.of(index)
@@ -166,7 +191,7 @@ class PredictorGuided:
         """Decide on the asks from `first` to `end`; those without a plan are bred."""
         from threadpoolctl import threadpool_limits
 
-        self._planned, self._planned_until = {}, end
+        self._planned, self._planned_until, self._expected = {}, end, {}
         # One thread: how sums are split decides their last digits, and so the proposals.
         with threadpool_limits(limits=1):
             surrogate = self._fitted()
@@ -177,17 +202,26 @@ class PredictorGuided:
             picker = Picker(surrogate=surrogate, problem=self._problem, told=self._told, acquisition=self._acquisition)
             pool_ND = self._screened(picker, rng)
             pending_ND = self._pending()
-            asked = self._asked.keys
-            rows_ND = picker.pick(pool_ND, not_asked(pool_ND, asked), len(slots), pending_ND=pending_ND, rng=rng)
+            if self._known.names:
+                pool_ND = self._pick(picker, pool_ND, max(self._scored, len(slots)), pending_ND, rng)
+                picker = replace(picker, surrogate=corrected(surrogate, self._told, self._problem, self._known))
+            rows_ND = self._pick(picker, pool_ND, len(slots), pending_ND, rng)
+            expectations = picker.surrogate.expectations(rows_ND)
+        self._expected = {slot: (row_D.tobytes(), expected) for slot, row_D, expected in zip(slots, rows_ND, expectations, strict=False)}
         self._planned = {slot: tuple(int(gene) for gene in row_D) for slot, row_D in zip(slots, rows_ND, strict=False)}
+
+    def _pick(self, picker: Picker, pool_ND: Genotypes, count: int, pending_ND: Genotypes, rng: np.random.Generator) -> Genotypes:
+        return picker.pick(pool_ND, not_asked(pool_ND, self._asked.keys), count, pending_ND=pending_ND, rng=rng)
 
     def _guided_slots(self, first: int, end: int, rng: np.random.Generator) -> list[int]:
         share = float(np.clip(self._trusted_from - self._correlation, 0.0, 0.5)) if self._offspring is None else self._offspring
         return [slot for slot, draw in zip(range(first, end), rng.random(end - first), strict=True) if draw >= share]
 
     def _fitted(self) -> Surrogate | None:
+        if self._told.fidelities != self._inputs.fidelities:
+            self._inputs, self._predictors, self._chosen_at = Inputs(self._space, self._told.fidelities), {}, 0
         if len(self._told) >= 2 * self._chosen_at:
-            chosen = chosen_predictors(self._told, self._problem, self._space, self._names, seed=self._seed)
+            chosen = chosen_predictors(self._told, self._problem, self._inputs, self._names, seed=self._seed)
             if chosen is None:
                 return None
             self._chosen = {metric: choice.name for metric, choice in chosen.items()}
@@ -195,10 +229,10 @@ class PredictorGuided:
             self._correlation = min(choice.correlation for choice in chosen.values())
         # Predictors are kept from round to round for what they remember of the pool; `fit` forgets all examples.
         self._predictors = {
-            (metric, name): self._predictors.get((metric, name)) or make_predictor(name, self._space, seed=self._seed)
+            (metric, name): self._predictors.get((metric, name)) or make_predictor(name, self._inputs.space(name), seed=self._seed)
             for metric, name in self._chosen.items()
         }
-        return fitted_surrogate(self._told, self._problem, {metric: made for (metric, _), made in self._predictors.items()})
+        return fitted_surrogate(self._told, self._problem, self._inputs, self._predictors)
 
     def _screened(self, picker: Picker, rng: np.random.Generator) -> Genotypes:
         if self._is_listed is None:

@@ -7,7 +7,7 @@ Sources: Jamieson & Talwalkar, AISTATS 2016 (successive halving); Li et al., A S
 MLSys 2020 (ASHA); Schmucker et al., arXiv 2106.12639, 2021 (several objectives).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,8 +79,13 @@ class Halving(Protocol):
         report(8, rung=1, ...) -> ...
     """
 
-    def enter(self, key: int) -> Verdict:
-        """A new candidate is about to be trained to the lowest rung."""
+    def enter(self, key: int, *, settled: int = 0) -> Verdict:
+        """A new candidate is about to be trained to the lowest rung.
+
+        Args:
+            key: its number; keys rise.
+            settled: of all smaller keys it was known for certain what became of them, whatever the number of workers.
+        """
         ...
 
     def report(self, key: int, *, rung: int, point_M: FloatArray, violation: float) -> Verdict:
@@ -113,11 +118,12 @@ class _Rung:
         self.violations.append(violation)
         self.undecided.append(key)
 
-    def decide(self, quota: int) -> Verdict:
-        """The undecided ones among the best `quota` of all results go on, the others stop."""
+    def decide(self, quota: int, earlier: Sequence[FloatArray] = ()) -> Verdict:
+        """The undecided ones among the best `quota` of all results go on, the others stop; `earlier` went on from this rung before."""
         if not self.undecided:
             return Verdict()
-        chosen = most_deserving(np.stack(self.points), np.array(self.violations), quota)
+        earlier_KM = np.stack(earlier) if earlier else None
+        chosen = most_deserving(np.stack(self.points), np.array(self.violations), quota, earlier_KM=earlier_KM)
         best = {self.keys[index] for index in chosen}
         verdict = Verdict(
             promoted=tuple(key for key in self.undecided if key in best), stopped=tuple(key for key in self.undecided if key not in best)
@@ -144,7 +150,7 @@ class AsynchronousHalving:
         self._eta, self._patience = ladder.eta, ladder.eta if patience is None else patience
         self._rungs = [_Rung() for _ in range(ladder.top)]
 
-    def enter(self, key: int) -> Verdict:  # noqa: ARG002 - the rungs need no list of who is coming
+    def enter(self, key: int, *, settled: int = 0) -> Verdict:  # noqa: ARG002 - the rungs need no list of who is coming
         """Nothing is decided yet."""
         return Verdict()
 
@@ -175,6 +181,8 @@ class _Cohort:
 
     members: set[int]
     """Keys of those in the current rung."""
+    settled: int
+    """What became of smaller keys was known when the cohort was opened."""
     rung: int = 0
     found: _Rung = field(default_factory=_Rung)
 
@@ -187,7 +195,8 @@ class SynchronousHalving:
     """Successive halving in cohorts: whoever enters together is compared once all have reached the rung.
 
     The verdicts depend on who is in a cohort and on their results, not on the order in which these come: with the same results they
-    are the same for any number of workers. A cohort ends when it is full or when `close` is called.
+    are the same for any number of workers. A cohort ends when it is full or when `close` is called. The few that a small cohort sends up
+    lie where earlier cohorts, as far as they were settled, sent nobody: else every cohort would send its best in the first objective.
 
     Args:
         ladder: the rungs.
@@ -201,16 +210,17 @@ class SynchronousHalving:
         self._size = 4 * ladder.eta**ladder.top if cohort is None else cohort
         self._open: _Cohort | None = None
         self._of: dict[int, _Cohort] = {}
+        self._went_on: list[dict[int, FloatArray]] = [{} for _ in range(ladder.top)]
 
     @property
     def first_open(self) -> int | None:
         """Key of the first member of the cohort that still takes members; None where there is none."""
         return min(self._open.members) if self._open else None
 
-    def enter(self, key: int) -> Verdict:
+    def enter(self, key: int, *, settled: int = 0) -> Verdict:
         """Join the open cohort; the last one to join closes it."""
         if self._open is None:
-            self._open = _Cohort(members=set())
+            self._open = _Cohort(members=set(), settled=settled)
         self._open.members.add(key)
         self._of[key] = self._open
         return self.close() if len(self._open.members) >= self._size else Verdict()
@@ -251,7 +261,10 @@ class SynchronousHalving:
         ordered = _Rung()
         for place in places:
             ordered.add(found.keys[place], found.points[place], found.violations[place])
-        verdict = ordered.decide(max(1, len(cohort.members) // self._eta))
+        went_on = self._went_on[cohort.rung]
+        earlier = [went_on[key] for key in sorted(went_on) if key < cohort.settled]
+        verdict = ordered.decide(max(1, len(cohort.members) // self._eta), earlier)
+        went_on |= {key: point for key, point in zip(ordered.keys, ordered.points, strict=True) if key in verdict.promoted}
         for key in verdict.stopped:
             del self._of[key]
         cohort.members, cohort.rung, cohort.found = set(verdict.promoted), cohort.rung + 1, _Rung()

@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from paretune.core.expectation import Expectation
 from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
-from paretune.core.protocols import GenotypeSpace
 from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Predictor
 from paretune.predictors.selection import PredictorChoice, choose_predictor
-from paretune.searchers.operators import FloatArray
+from paretune.searchers.fidelities import Inputs
+from paretune.searchers.operators import FloatArray, IntArray
 from paretune.searchers.told import Told
 
 MANY_DECISIONS = 32
@@ -99,6 +100,14 @@ class MetricModel:
     """From the signed metric to the predictor's scale."""
     predictor: Predictor
     """Fitted."""
+    name: str
+    """Of the predictor: `kind` or `kind:encoding`."""
+    rows: IntArray
+    """`(K,)` what it was fitted to, as indices among everything told."""
+    targets: FloatArray
+    """`(K,)` their values on the predictor's scale."""
+    shown: str = ""
+    """What people are told instead of `name`; empty for that."""
 
     def scaled(self, metric: float) -> float:
         """A value of the metric on the predictor's scale; infinite values stay."""
@@ -116,8 +125,8 @@ class Surrogate:
     Failed candidates count with the worst value seen, so that their like is avoided.
     """
 
-    def __init__(self, problem: Problem, models: Mapping[str, MetricModel]) -> None:
-        self._problem, self.models = problem, models
+    def __init__(self, problem: Problem, models: Mapping[str, MetricModel], inputs: Inputs) -> None:
+        self._problem, self.models, self.inputs = problem, models, inputs
         self.objectives = [models[objective.metric] for objective in problem.objectives]
         self.constraints = [models[constraint.metric] for constraint in problem.constraints if constraint.metric in models]
         self.limits = [
@@ -133,27 +142,58 @@ class Surrogate:
 
     def predicted_objectives(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
         """`(N, M)` means and deviations, on the predictors' scale."""
-        return _stacked(self.objectives, genotypes_ND)
+        return self._stacked(self.objectives, genotypes_ND)
 
     def predicted_constraints(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
         """`(N, C)` means and deviations, on the predictors' scale."""
-        return _stacked(self.constraints, genotypes_ND)
+        return self._stacked(self.constraints, genotypes_ND)
+
+    def expectations(self, genotypes_ND: Genotypes) -> list[dict[str, Expectation]]:
+        """For each candidate and metric what is expected of a full training, in the metric's own unit."""
+        found: list[dict[str, Expectation]] = [{} for _ in genotypes_ND]
+        for metric, model in self.models.items() if len(genotypes_ND) else ():
+            predicted = model.predictor.predict(self.inputs.full(genotypes_ND, model.name))
+            steps_N5 = predicted.mean[:, np.newaxis] + predicted.deviation[:, np.newaxis] * np.arange(-2, 3)
+            bounds_N5 = np.sort(model.sign * model.warp.natural(steps_N5), axis=1)
+            for expected, bounds in zip(found, bounds_N5.tolist(), strict=True):
+                expected[metric] = Expectation(predictor=model.shown or model.name, bounds=tuple(bounds))
+        return found
 
     def covariances(self, genotypes_ND: Genotypes) -> list[FloatArray | None]:
         """For each objective the `(N, N)` covariance of predictions, None where its predictor has none."""
-        predictors = [model.predictor for model in self.objectives]
-        return [predictor.covariance(genotypes_ND) if isinstance(predictor, JointPredictor) else None for predictor in predictors]
+        return [
+            model.predictor.covariance(self.inputs.full(genotypes_ND, model.name)) if isinstance(model.predictor, JointPredictor) else None
+            for model in self.objectives
+        ]
+
+    def _stacked(self, models: Sequence[MetricModel], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
+        if not models:
+            return np.zeros((len(genotypes_ND), 0)), np.zeros((len(genotypes_ND), 0))
+        predictions = [model.predictor.predict(self.inputs.full(genotypes_ND, model.name)) for model in models]
+        return np.stack([item.mean for item in predictions], axis=1), np.stack([item.deviation for item in predictions], axis=1)
 
 
-def _stacked(models: Sequence[MetricModel], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
-    if not models:
-        return np.zeros((len(genotypes_ND), 0)), np.zeros((len(genotypes_ND), 0))
-    predictions = [model.predictor.predict(genotypes_ND) for model in models]
-    return np.stack([item.mean for item in predictions], axis=1), np.stack([item.deviation for item in predictions], axis=1)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """What a predictor learns one metric from."""
+
+    rows: IntArray
+    """`(K,)` indices among everything told."""
+    values: FloatArray
+    """`(K,)` signed values, smaller is better where the metric is an objective."""
+    sign: float
+    """-1.0 for an objective to maximise."""
 
 
-def examples(told: Told, problem: Problem, metric: str) -> tuple[Genotypes, FloatArray, float]:
-    """Genotypes, signed values of one metric, and the sign; failed candidates count with the worst value seen."""
+def examples(told: Told, problem: Problem, metric: str, *, full_only: bool = False) -> Examples:
+    """Where one metric is known; failed candidates count with the worst value seen.
+
+    Args:
+        told: everything told.
+        problem: says whether the metric is an objective.
+        metric: which.
+        full_only: leave out what was trained for fewer epochs than others.
+    """
     signs = {objective.metric: objective.sign for objective in problem.objectives}
     sign = signs.get(metric, 1.0)
     values_N = sign * told.metric(metric)
@@ -161,33 +201,44 @@ def examples(told: Told, problem: Problem, metric: str) -> tuple[Genotypes, Floa
     if metric in signs and known_N.any():
         values_N = np.where(told.failed & ~known_N, values_N[known_N].max(), values_N)
         known_N = np.isfinite(values_N)
-    return told.genotypes[known_N], values_N[known_N], sign
+    rows = np.flatnonzero(known_N & ~told.partial if full_only else known_N)
+    return Examples(rows=rows, values=values_N[rows], sign=sign)
 
 
 def chosen_predictors(
-    told: Told, problem: Problem, space: GenotypeSpace, names: Sequence[str], *, seed: int
+    told: Told, problem: Problem, inputs: Inputs, names: Sequence[str], *, seed: int
 ) -> dict[str, PredictorChoice] | None:
     """The best predictor of each metric; None while there is too little to fit one for every objective."""
-    chosen = {}
+    chosen, usable = {}, inputs.usable(names)
     for metric in problem.metrics:
-        genotypes_ND, values_N, _ = examples(told, problem, metric)
-        if len(values_N) >= LEAST_EXAMPLES:
-            scaled_N = _warp(problem, metric, genotypes_ND, values_N)(values_N)
-            chosen[metric] = choose_predictor(names, space, genotypes_ND, scaled_N, seed=seed)
+        known = examples(told, problem, metric, full_only=inputs.is_blind(usable[0]))
+        if len(known.rows) >= LEAST_EXAMPLES:
+            genotypes_ND, targets_N = inputs.of(told, usable[0])[known.rows], _warp(problem, metric, told, known.values)(known.values)
+            groups_N = inputs.rungs(told)[known.rows]
+            chosen[metric] = choose_predictor(usable, inputs.space(usable[0]), genotypes_ND, targets_N, seed=seed, groups_N=groups_N)
     return chosen if all(objective.metric in chosen for objective in problem.objectives) else None
 
 
-def fitted_surrogate(told: Told, problem: Problem, predictors: Mapping[str, Predictor]) -> Surrogate:
-    """Models of the metrics in `predictors`, fitted to everything told."""
+def fitted_surrogate(told: Told, problem: Problem, inputs: Inputs, predictors: Mapping[tuple[str, str], Predictor]) -> Surrogate:
+    """Models fitted to everything told.
+
+    Args:
+        told: everything told.
+        problem: objectives and constraints.
+        inputs: what the predictors read.
+        predictors: by the metric that each predicts, and its own name.
+    """
     models = {}
-    for metric, predictor in predictors.items():
-        genotypes_ND, values_N, sign = examples(told, problem, metric)
-        warp = _warp(problem, metric, genotypes_ND, values_N)
-        predictor.fit(genotypes_ND, warp(values_N))
-        models[metric] = MetricModel(sign=sign, warp=warp, predictor=predictor)
-    return Surrogate(problem, models)
+    for (metric, name), predictor in predictors.items():
+        known = examples(told, problem, metric, full_only=inputs.is_blind(name))
+        warp = _warp(problem, metric, told, known.values)
+        predictor.fit(inputs.of(told, name)[known.rows], warp(known.values))
+        models[metric] = MetricModel(
+            sign=known.sign, warp=warp, predictor=predictor, name=name, rows=known.rows, targets=warp(known.values)
+        )
+    return Surrogate(problem, models, inputs)
 
 
-def _warp(problem: Problem, metric: str, genotypes_ND: Genotypes, values_N: FloatArray) -> Scale:
+def _warp(problem: Problem, metric: str, told: Told, values_N: FloatArray) -> Scale:
     is_objective = any(objective.metric == metric for objective in problem.objectives)
-    return suited_scale(values_N, num_decisions=genotypes_ND.shape[1]) if is_objective else STRAIGHT
+    return suited_scale(values_N, num_decisions=told.genotypes.shape[1]) if is_objective else STRAIGHT

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
-from paretune.core.genotype import GENE, Decision, Genotypes, as_genotypes, num_choices
+from paretune.core.genotype import GENE, Decision, Genotypes
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
 from paretune.spaces.mobile_layers import add_mbconv
+from paretune.spaces.option_checks import checked_image, checked_number, checked_numbers, checked_odd
+from paretune.spaces.rows import checked_genotype, encode_active, in_range
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,15 +61,15 @@ class DigitsConv:
         kernels: tuple[int, ...] = (3, 5),
         expansions: tuple[int, ...] = (1, 2, 3),
     ) -> None:
-        self._channels, self._image_size = _checked_shape(input_shape)
-        self._num_classes = _checked_number("num_classes", num_classes, minimum=2)
-        self._num_stages = _checked_number("stages", stages, minimum=1)
-        self._stem_widths = _checked_choices("stem_widths", stem_widths)
-        self._widths = _checked_choices("widths", widths)
-        self._depths = _checked_choices("depths", depths)
-        self._strides = _checked_choices("strides", strides)
-        self._kernels = _checked_choices("kernels", kernels)
-        self._expansions = _checked_choices("expansions", expansions)
+        self._channels, self._image_size = checked_image(input_shape)
+        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_stages = checked_number("stages", stages, minimum=1)
+        self._stem_widths = checked_numbers("stem_widths", stem_widths)
+        self._widths = checked_numbers("widths", widths)
+        self._depths = checked_numbers("depths", depths)
+        self._strides = checked_numbers("strides", strides)
+        self._kernels = checked_numbers("kernels", kernels)
+        self._expansions = checked_numbers("expansions", expansions)
         self._check_fit()
         self._max_depth = self._depths[-1]
         self._decisions = self._make_decisions()
@@ -100,11 +102,11 @@ class DigitsConv:
 
     def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
         """`(N,)` mask of the rows whose every index names a choice; all of those describe a network."""
-        return np.asarray(np.all((genotypes_ND >= 0) & (genotypes_ND < num_choices(self._decisions)), axis=1))
+        return in_range(self._decisions, genotypes_ND)
 
     def encode(self, genotypes_ND: Genotypes) -> NDArray[np.float64]:
         """`(N, D)`: (index + 1) / choices for each decision, 0.0 where it is inactive."""
-        return np.where(self._active(genotypes_ND), (genotypes_ND + 1.0) / num_choices(self._decisions), 0.0)
+        return encode_active(self._decisions, genotypes_ND, self._active(genotypes_ND))
 
     def workloads(self, genotypes_ND: Genotypes) -> WorkloadBatch:
         """The layers of N networks; batch norm is counted with its convolution, ReLU costs nothing of its own."""
@@ -133,11 +135,7 @@ class DigitsConv:
     def _plan(self, genotype: Sequence[int]) -> "NetworkPlan":
         from paretune.spaces.conv_blocks import BlockPlan, NetworkPlan, StagePlan
 
-        if len(genotype) != len(self._decisions):
-            raise BadInput(f"a genotype of {self.name} has {len(self._decisions)} indices; got {len(genotype)}")
-        if not self.valid(as_genotypes([genotype], len(self._decisions)))[0]:
-            raise BadInput(f"{list(genotype)} is no genotype of {self.name}: an index is outside its decision's choices")
-        genes = [int(gene) for gene in genotype]
+        genes = checked_genotype(self.name, self._decisions, genotype)[0].tolist()
         stages = []
         for stage in range(self._num_stages):
             blocks = tuple(
@@ -208,9 +206,7 @@ class DigitsConv:
     def _check_fit(self) -> None:
         """Refuse kernels without a middle or beyond the image, and strides that the map cannot take."""
         for kernel in self._kernels:
-            if kernel % 2 == 0:
-                raise BadInput(f"kernels: {kernel} is even; a kernel needs a middle, so use odd sizes such as 3, 5, 7")
-            if kernel > self._image_size:
+            if checked_odd("kernels", kernel) > self._image_size:
                 raise BadInput(f"kernels: {kernel} is larger than the {self._image_size}x{self._image_size} input")
         total = self._strides[-1] ** self._num_stages
         if total > self._image_size:
@@ -218,27 +214,3 @@ class DigitsConv:
                 f"strides: {self._num_stages} stages of stride {self._strides[-1]} reduce the map by {total}, more than the "
                 f"{self._image_size}x{self._image_size} input; use fewer stages or smaller strides"
             )
-
-
-def _checked_number(name: str, value: int, *, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise BadInput(f"{name}: must be a whole number of at least {minimum}; got {value!r}")
-    return value
-
-
-def _checked_choices(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """The choices in rising order."""
-    if not values:
-        raise BadInput(f"{name}: needs at least one value")
-    for index, value in enumerate(values):
-        _checked_number(name, value, minimum=1)
-        if value in values[:index]:
-            raise BadInput(f"{name}: {value} is listed twice")
-    return tuple(sorted(values))
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, int]:
-    """Channels and size of square images."""
-    if len(shape) != 3 or shape[1] != shape[2]:
-        raise BadInput(f"input_shape: must be (channels, size, size), square images; got {tuple(shape)}")
-    return _checked_number("input_shape", shape[0], minimum=1), _checked_number("input_shape", shape[1], minimum=1)

@@ -135,6 +135,14 @@ class Digits:
             score=self._scores if self._proxies else None,
         )
 
+    def untrained_scores(self, build: "Callable[[], nn.Module]", *, seed: int) -> Mapping[str, float]:
+        """The proxies that `train` would give with this seed, without training; see `core.protocols.ScoringTask`."""
+        from paretune.tasks.determinism import deterministic_torch
+        from paretune.tasks.training import fresh_network
+
+        with deterministic_torch():
+            return self._scores(fresh_network(build, seed)) if self._proxies else {}
+
     def _scores(self, network: "nn.Module") -> Mapping[str, float]:
         """The proxies on one batch, the same for every network."""
         from paretune.tasks.proxies import proxy_scores

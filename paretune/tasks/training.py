@@ -86,9 +86,7 @@ def train_classifier(
         raise BadInput(f"schedule_epochs: must be at least epochs ({epochs}), or 0; got {schedule_epochs}")
     run = {"seed": seed, "epochs": schedule_epochs, "recipe": asdict(recipe), "data": data_digest}
     with deterministic_torch():
-        torch.manual_seed(derive_seed(seed, "weights"))
-        # Channels last is a third faster on CPUs: it is what oneDNN's kernels want anyway.
-        network = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = fresh_network(build, seed)
         scores = {} if score is None else score(network)
         trainer = _Trainer(network, images=training, recipe=recipe, seed=seed, epochs=schedule_epochs)
         curve = _resume(trainer, checkpoint, run, epochs) if checkpoint is not None else []
@@ -104,6 +102,14 @@ def train_classifier(
             logger.info("training diverged in epoch %d: %s", len(curve) + 1, reason)
             return _finished(network), TaskResult(outcome=Outcome.DIVERGED, metrics={}, curve=tuple(curve))
         return _finished(network), TaskResult(outcome=Outcome.OK, metrics={"accuracy": curve[-1]["accuracy"], **scores}, curve=tuple(curve))
+
+
+def fresh_network(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """The network of a candidate before its training; seeds torch."""
+    torch.manual_seed(derive_seed(seed, "weights"))
+    # Channels last is a third faster on CPUs: it is what oneDNN's kernels want anyway.
+    network: nn.Module = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def accuracy(network: nn.Module, images: Images) -> float:

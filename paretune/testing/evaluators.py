@@ -20,6 +20,7 @@ from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
 from paretune.platform.record.jobs import Evaluation, Job
+from paretune.platform.record.results import result_path
 
 
 class FormulaEvaluator:
@@ -29,8 +30,9 @@ class FormulaEvaluator:
         space: the free costs are the real ones.
         produced: metrics that must be there; `accuracy` and `host.latency_s` come from the formula.
         work_s: pretended training time, in ten steps that a kill can fall between.
-        witness: folder in which each worker process keeps its own file: `start ID PID` when a job begins and `done ID PID` once its
-            result is durable, each line flushed to the disk.
+        witness: folder in which each worker process keeps its own file: `start ID PID` when a job begins, `again ID PID` if it begins
+            although its result is there, and `done ID PID` once its result is durable and nothing goes on from it; each line is
+            flushed to the disk.
     """
 
     def __init__(self, *, space: SearchSpace, produced: Mapping[str, Metric], work_s: float = 0.0, witness: str | None = None) -> None:
@@ -41,26 +43,32 @@ class FormulaEvaluator:
         """What every evaluation contains."""
         return tuple(self._produced.values())
 
-    def evaluate(self, job: Job, workspace: Path) -> Evaluation:  # noqa: ARG002
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
         """Sleep, then look the result up."""
-        self._testify("start", job)
+        self._testify("again" if result_path(workspace.parents[1], job.id).exists() else "start", job)
         for _ in range(10 if self._work_s > 0 else 0):
             time.sleep(self._work_s / 10)
-        return Evaluation(outcome=Outcome.OK, metrics=self.truth(job.genotype))
+        missing = job.schedule_epochs - job.epochs if job.schedule_epochs else 0
+        return Evaluation(outcome=Outcome.OK, metrics=self.truth(job.genotype, missing_epochs=missing))
 
     def release(self, job: Job, workspace: Path) -> None:
         """The result is durable."""
         workspace.rmdir()
         self._testify("done", job)
 
-    def truth(self, genotype: tuple[int, ...]) -> dict[str, float]:
-        """The metrics of a genotype, as every correct run must report them."""
+    def truth(self, genotype: tuple[int, ...], *, missing_epochs: int = 0) -> dict[str, float]:
+        """The metrics of a genotype, as every correct run must report them.
+
+        Args:
+            genotype: canonical.
+            missing_epochs: how many more a full training has; each takes a hundredth of the accuracy.
+        """
         genotypes_ND = as_genotypes([genotype], len(genotype))
         size = float(np.mean(self._space.encode(genotypes_ND)))
         ripple = derive_seed("formula", *genotype) / 2**63
         costs = FreeCosts().estimate(self._space.workloads(genotypes_ND), {})
         formula = {
-            "accuracy": 0.95 - 0.4 * float(np.exp(-4.0 * size)) - 0.03 * ripple,
+            "accuracy": 0.95 - 0.4 * float(np.exp(-4.0 * size)) - 0.03 * ripple - 0.01 * missing_epochs,
             "host.latency_s": 1e-5 * (1.0 + 5.0 * size + ripple),
         }
         return {**formula, **{name: float(values.values[0]) for name, values in costs.items()}}

@@ -12,12 +12,15 @@ from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import Searcher, SearchSpace
 from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.worker import recall
-from paretune.platform.record.history import Header, History
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History
 from paretune.platform.record.jobs import JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
+from paretune.searchers.rungs import Ladder
 from paretune.testing.evaluators import FormulaEvaluator
 
 MAX_PARAMETERS = 60_000.0
@@ -66,8 +69,9 @@ def open_formula_study(
     work_s: float = 0.0,
     problem: Problem = PROBLEM,
     retries: int = 2,
+    ladder: Ladder | None = None,
 ) -> FormulaStudy:
-    """Create the study in `folder`, or open it where its ledger is there already."""
+    """Create the study in `folder`, or open it where its ledger is there already; with a ladder it is a search by rungs."""
     produced = produced_metrics()
     if (folder / "ledger.db").exists():
         ledger = Ledger.open(folder)
@@ -96,15 +100,16 @@ def open_formula_study(
     def screen(genotypes_ND: Genotypes) -> dict[str, Any]:
         return {name: item.values for name, item in FreeCosts().estimate(space.workloads(genotypes_ND), {}).items()}
 
-    phase = SearchPhase(
-        context,
-        searcher=make_searcher(space, problem),
-        space=space,
-        mode=mode,
-        budget=Budget(trials=trials, time_s=None),
-        factory=JobFactory(study_seed=seed, protocol="formula", search_epochs=1, final_epochs=1),
-        screen=screen,
-    )
+    epochs, rungs = (ladder.max_epochs, ladder.epochs) if ladder else (1, ())
+    common: dict[str, Any] = {
+        "searcher": make_searcher(space, problem),
+        "space": space,
+        "mode": mode,
+        "budget": Budget(trials=trials, time_s=None),
+        "factory": JobFactory(study_seed=seed, protocol="formula", search_epochs=epochs, final_epochs=epochs, rungs=rungs),
+        "screen": screen,
+    }
+    phase = FidelityPhase(context, ladder=ladder, **common) if ladder else SearchPhase(context, **common)
     evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s)
     return FormulaStudy(folder=folder, ledger=ledger, history=history, phase=phase, evaluator=evaluator)
 

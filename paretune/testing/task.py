@@ -52,6 +52,7 @@ def check_task(factory: Factory, folder: Path, *, build: Build | None = None, ep
         for stop_after in range(1, epochs):
             where = folder / f"stopped-{stop_after}"
             _check_resume(factory, build, where, epochs=epochs, stop_after=stop_after, whole=whole, weights=weights)
+        _check_rungs(factory, build, folder / "rungs", epochs=epochs, whole=whole, weights=weights)
         _check_divergence(factory, build, epochs)
 
 
@@ -127,6 +128,19 @@ def _check_resume(
     assert calls == list(range(stop_after + 1, epochs + 1)), f"after epoch {stop_after} training goes on with epochs {calls}"
     assert result == whole, f"stopped after epoch {stop_after} and continued, training gives another result"
     assert same_bits(weights, state_of(network)), f"stopped after epoch {stop_after} and continued, training gives other weights"
+
+
+def _check_rungs(factory: Factory, build: Build, folder: Path, *, epochs: int, whole: TaskResult, weights: "Mapping[str, Tensor]") -> None:
+    """Train an epoch at a time within the schedule of the whole training, and compare with the training that was done at once."""
+    for done in range(1, epochs + 1):
+        fidelity = Fidelity(epochs=done, schedule_epochs=epochs)
+        network, result = factory().train(build, seed=11, fidelity=fidelity, checkpoint=folder)
+        assert result.outcome is Outcome.OK, f"the first {done} of {epochs} epochs end as '{result.outcome}'"
+        assert result.curve == whole.curve[:done], (
+            f"the first {done} of {epochs} epochs of a schedule (Fidelity.schedule_epochs) have another curve than the whole training"
+        )
+    assert result == whole, "trained by rungs, a network has another result than trained at once"
+    assert same_bits(weights, state_of(network)), "trained by rungs, a network has other weights than trained at once"
 
 
 def _check_divergence(factory: Factory, build: Build, epochs: int) -> None:

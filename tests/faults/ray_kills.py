@@ -2,9 +2,11 @@
 
     python tests/faults/ray_kills.py --kills 200              only the driver dies, the Ray head goes on
     python tests/faults/ray_kills.py --kills 10 --everything  the driver dies with its Ray
+    python tests/faults/ray_kills.py --kills 20 --rungs       the study trains by rungs; what is counted are the jobs of every rung
 
-The witness is kept by the workers in files that paretune does not know (see `FormulaEvaluator`). *Lost*: done there, absent from the
-ledger. *Repeated*: done twice. *Changed*: another value than the formula's, or another front than the uninterrupted search's.
+The witness is kept by the workers in files that paretune does not know (see `FormulaEvaluator`). *Lost*: done there, or durable in a
+result file, and absent from the ledger. *Repeated*: done twice, or begun again after its result was durable. *Changed*: another value
+than the formula's, or another front than the uninterrupted search's.
 """
 
 import argparse
@@ -34,6 +36,7 @@ from paretune.platform.execution.phase import Done
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Job
+from paretune.platform.record.results import RESULTS_FOLDER
 from paretune.platform.spec.load import spec_from_mapping
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.study import read_history
@@ -80,7 +83,7 @@ class Verdict:
     def __str__(self) -> str:
         front = "identical" if self.same_front else "DIFFERENT"
         return (
-            f"{self.kills} kills, {self.finished} candidates: {self.lost} lost, {self.repeated} trained twice, "
+            f"{self.kills} kills, {self.finished} jobs: {self.lost} lost, {self.repeated} trained twice, "
             f"{self.changed} changed, final front {front}"
         )
 
@@ -152,8 +155,8 @@ def kill_tree(pid: int) -> None:
 class Chain:
     """One study, killed again and again."""
 
-    def __init__(self, *, scratch: Path, kills: int, seed: int, address: str | None, forgetful: bool = False) -> None:
-        self.scratch, self.kills, self.address, self.forgetful = scratch, kills, address, forgetful
+    def __init__(self, *, scratch: Path, kills: int, seed: int, address: str | None, forgetful: bool = False, rungs: bool = False) -> None:
+        self.scratch, self.kills, self.address, self.forgetful, self.rungs = scratch, kills, address, forgetful, rungs
         self.witness = scratch / "witness"
         self.witness.mkdir(parents=True)
         self.trials = TRIALS_PER_KILL * kills + 8
@@ -178,6 +181,7 @@ class Chain:
         command = [sys.executable, str(DRIVER), str(self.scratch), "study", "--trials", str(self.trials), "--witness", str(self.witness)]
         command += ["--address", self.address] if self.address else []
         command += ["--forgetful"] if self.forgetful else []
+        command += ["--rungs"] if self.rungs else []
         with self.log.open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.scratch, env=environment())
 
@@ -208,23 +212,29 @@ class Chain:
     def _judge(self, kills: int) -> Verdict:
         history = read_history(self.scratch / "study")
         done = collections.Counter(self._words("done"))
-        finished = {record.job.id: record for record in history.arrivals()}
-        plan = build_plan(spec_from_mapping(study_values(self.scratch, "study", self.trials)))
+        durable = {path.stem for path in (self.scratch / "study" / RESULTS_FOLDER).glob("*/*.json")}
+        finished = {record.job.id: record for record in history.evaluations() if record.evaluation and not record.screened}
+        plan = build_plan(spec_from_mapping(study_values(self.scratch, "study", self.trials, rungs=self.rungs)))
         evaluator = FormulaEvaluator(space=plan.space, produced=plan.metrics)
-        changed = sum(dict(record.metrics) != evaluator.truth(record.job.genotype) for record in finished.values())
+        truths = {key: evaluator.truth(record.job.genotype, missing_epochs=_missing(record.job)) for key, record in finished.items()}
+        changed = sum(dict(record.metrics) != truths[key] for key, record in finished.items())
         return Verdict(
             kills=kills,
             finished=len(finished),
-            lost=len(set(done) - set(finished)),
-            repeated=sum(count - 1 for count in done.values()),
+            lost=len((set(done) | durable) - set(finished)),
+            repeated=sum(count - 1 for count in done.values()) + len(self._words("again")),
             changed=changed,
-            same_front=front_json(history) == uninterrupted_front(self.scratch / "baseline", self.trials),
+            same_front=front_json(history) == uninterrupted_front(self.scratch / "baseline", self.trials, rungs=self.rungs),
         )
 
 
-def uninterrupted_front(folder: Path, trials: int) -> str:
+def _missing(job: Job) -> int:
+    return job.schedule_epochs - job.epochs if job.schedule_epochs else 0
+
+
+def uninterrupted_front(folder: Path, trials: int, *, rungs: bool = False) -> str:
     """The front of the same study, run in this process without Ray and without interruption."""
-    plan = build_plan(spec_from_mapping(study_values(folder.parent, "study", trials)))
+    plan = build_plan(spec_from_mapping(study_values(folder.parent, "study", trials, rungs=rungs)))
     study = open_formula_study(
         folder,
         space=plan.space,
@@ -232,6 +242,7 @@ def uninterrupted_front(folder: Path, trials: int) -> str:
         trials=trials,
         problem=plan.problem,
         seed=derive_seed("another job id, the same candidates"),
+        ladder=plan.ladder,
     )
     run_here(study.phase, study.evaluator, folder)
     study.ledger.close()
@@ -247,7 +258,7 @@ def run_here(phase: object, evaluator: FormulaEvaluator, folder: Path) -> None:
     assert isinstance(job, Done)
 
 
-def kill_and_resume(*, kills: int, seed: int, everything: bool, forgetful: bool = False) -> Verdict:
+def kill_and_resume(*, kills: int, seed: int, everything: bool, forgetful: bool = False, rungs: bool = False) -> Verdict:
     """Run one study after another, each killed up to KILLS_PER_STUDY times, until there were enough kills."""
     verdicts: list[Verdict] = []
     with contextlib.ExitStack() as stack:
@@ -256,7 +267,12 @@ def kill_and_resume(*, kills: int, seed: int, everything: bool, forgetful: bool 
             scratch = Path(tempfile.mkdtemp(prefix="pt-kills-"))
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             chain = Chain(
-                scratch=scratch, kills=min(left, KILLS_PER_STUDY), seed=seed + len(verdicts), address=address, forgetful=forgetful
+                scratch=scratch,
+                kills=min(left, KILLS_PER_STUDY),
+                seed=seed + len(verdicts),
+                address=address,
+                forgetful=forgetful,
+                rungs=rungs,
             )
             verdicts.append(chain.run())
             print(f"\nstudy {len(verdicts)}: {verdicts[-1]}", file=sys.stderr, flush=True)
@@ -267,12 +283,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--everything", action="store_true", help="kill Ray with the driver")
+    parser.add_argument("--rungs", action="store_true", help="train by rungs")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     options = parser.parse_args()
     if options.kills < 1:
         parser.error("--kills: at least 1")
     print(f"seed {options.seed}")
-    verdict = kill_and_resume(kills=options.kills, seed=options.seed, everything=options.everything)
+    verdict = kill_and_resume(kills=options.kills, seed=options.seed, everything=options.everything, rungs=options.rungs)
     print(f"\n{verdict}")
     return 0 if verdict.sound else 1
 

@@ -19,8 +19,9 @@ from paretune.tasks.digits import Digits
 from paretune.testing.evaluators import FormulaEvaluator
 
 
-def study_values(storage: Path, name: str, trials: int, *, workers: int = 2, seed: int = 3) -> dict[str, object]:
-    """The study that is run: NSGA-II in generations of 8 on the digits space."""
+def study_values(storage: Path, name: str, trials: int, *, workers: int = 2, seed: int = 3, rungs: bool = False) -> dict[str, object]:
+    """The study that is run: NSGA-II in generations of 8 on the digits space; with rungs of 1, 2 and 4 epochs or without."""
+    ladder = {"fidelity": {"min_epochs": 1, "eta": 2}} if rungs else {}
     return {
         "version": 1,
         "name": name,
@@ -35,7 +36,8 @@ def study_values(storage: Path, name: str, trials: int, *, workers: int = 2, see
         "constraints": [{"metric": "parameters", "max": 60000}],
         "searcher": {"name": "nsga2", "population": 8},
         "budget": {"trials": trials},
-        "training": {"epochs": 1},
+        "training": {"epochs": 4 if rungs else 1},
+        **ladder,
         "run": {"mode": "sync", "workers": workers, "trial_timeout": "60s"},
         "tracking": {"uri": "none"},
         "storage": str(storage),
@@ -65,9 +67,10 @@ def main() -> int:
     parser.add_argument("--witness", type=Path, required=True)
     parser.add_argument("--address")
     parser.add_argument("--forgetful", action="store_true", help="plant a defect that the harness must find")
+    parser.add_argument("--rungs", action="store_true", help="a search by rungs")
     options = parser.parse_args()
     Digits.digest = without_data  # type: ignore[method-assign]
-    values = study_values(options.storage, options.name, options.trials, workers=options.workers)
+    values = study_values(options.storage, options.name, options.trials, workers=options.workers, rungs=options.rungs)
     plan = build_plan(spec_from_mapping(values))
     kind = ForgetfulEvaluator if options.forgetful else FormulaEvaluator
     evaluator = kind(space=plan.space, produced=plan.metrics, work_s=options.work_s, witness=str(options.witness.absolute()))

@@ -38,6 +38,13 @@ def test_a_driver_killed_with_its_ray_loses_repeats_and_changes_nothing() -> Non
     assert verdict.sound, verdict
 
 
+def test_a_search_by_rungs_killed_again_and_again_loses_repeats_and_changes_nothing() -> None:
+    kills = 20 if FULL else 4
+    verdict = said(kill_and_resume(kills=kills, seed=5, everything=False, rungs=True))
+    assert verdict.kills == kills
+    assert verdict.sound, verdict
+
+
 def test_the_harness_finds_results_that_vanish() -> None:
     verdict = said(kill_and_resume(kills=6, seed=1, everything=False, forgetful=True))
     assert verdict.repeated > 0

@@ -21,7 +21,8 @@ from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.phase import Done, PhaseContext, Wait
 from paretune.platform.execution.search_phase import Budget
 from paretune.platform.execution.worker import Worker, WorkerLimits, recall, workspace_path
-from paretune.platform.record.history import Header, History
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.record.summary import progress, summary_json

@@ -11,7 +11,7 @@ from paretune.core.genotype import Decision, named
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.trial import Outcome
-from paretune.platform.record.history import Header
+from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 from paretune.platform.record.ledger import Ledger
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import SpecError
+from paretune.core.genotype import named
+from paretune.core.protocols import Fidelity, ScoringTask
+from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.spec import load_text
 from paretune.platform.spec.compare import spec_changes
 from paretune.platform.spec.model import StudySpec
@@ -36,8 +39,30 @@ def test_without_the_section_there_are_no_rungs() -> None:
     assert job_factory(plan).rungs == ()
 
 
+def test_features_get_the_scores_that_a_candidate_has_when_it_is_evaluated() -> None:
+    guided = ("searcher: {name: nsga2, population: 24}", "searcher: {name: predictor_guided, features: [macs, proxy.synflow]}")
+    plan = plan_of(guided)
+    searcher = plan.make_searcher()
+    row = searcher.ask(1)
+    genotype = tuple(int(gene) for gene in row[0])
+    assert isinstance(plan.task, ScoringTask)
+    scores = ProxyScores(plan.task, plan.space, study_seed=plan.spec.seed)(row)
+    job = job_factory(plan).search(ask_index=0, genotype=genotype, choices=named(plan.space.decisions, genotype), rung=1)
+    _, result = plan.task.train(lambda: plan.space.build(genotype), seed=job.seed, fidelity=Fidelity(epochs=1))
+    assert {name: values[0] for name, values in scores.items()} == {name: result.metrics[name] for name in scores}
+    assert set(scores) == {"proxy.synflow", "proxy.naswot", "proxy.jacob_cov"}
+
+
+def guided_by(features: str) -> tuple[str, str]:
+    return "searcher: {name: nsga2, population: 24}", f"searcher: {{name: predictor_guided, features: {features}}}"
+
+
 # (text, replacement, field, words)
 MISTAKES = [
+    (*guided_by("[proxy.synflw]"), "searcher.features[0]", "Did you mean 'proxy.synflow'?"),
+    (*guided_by("[macs, accuracy]"), "searcher.features[1]", "'accuracy' is not known before a candidate is trained"),
+    (*guided_by("[macs, macs]"), "searcher.features", "each may be named once"),
+    (*guided_by("[macs], scored: 0"), "searcher.scored", "must be at least 1"),
     ("min_epochs: 5 ", "min_epochs: 6 ", "fidelity.min_epochs", "leaves no second rung above 6 with eta 2; at most 5 are possible"),
     ("training: {epochs: 10}", "training: {epochs: 1}", "fidelity.eta", "a full training of 1 epoch leaves no second rung"),
     ("eta: 2 ", "eta: 1 ", "fidelity.eta", "must be at least 2"),

@@ -17,6 +17,14 @@ def test_a_net_takes_the_best_first_then_always_the_farthest() -> None:
     assert epsilon_net_order(points_NM).tolist() == [0, 3, 2, 1]
 
 
+def test_a_net_goes_on_from_what_was_taken_before() -> None:
+    # The points above, with (0, 100) taken before: farthest from it is row 3, then rows 2, 1 and, equal to the earlier one, 0.
+    points_NM = np.array([[0.0, 100.0], [1.0, 80.0], [5.0, 50.0], [10.0, 0.0]])
+    assert epsilon_net_order(points_NM, points_NM[:1]).tolist() == [3, 2, 1, 0]
+    assert most_deserving(points_NM, np.zeros(4), 1, earlier_KM=points_NM[[0, 3]]).tolist() == [2]
+    assert epsilon_net_order(points_NM, np.zeros((0, 2))).tolist() == epsilon_net_order(points_NM).tolist()
+
+
 def test_units_do_not_matter() -> None:
     rng = np.random.default_rng(5)
     points_NM = rng.random((12, 3))

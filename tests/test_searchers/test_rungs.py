@@ -95,6 +95,22 @@ def test_a_cohort_that_is_closed_early_is_compared_as_it_is() -> None:
     assert halving.first_open is None
 
 
+FRONT = [np.array([0.0, 10.0]), np.array([10.0, 0.0]), np.array([20.0, 20.0])]
+"""Two points of a front and a dominated one."""
+
+
+@pytest.mark.parametrize(("settled", "second"), [(3, 4), (0, 3)])
+def test_small_cohorts_do_not_always_send_up_the_best_of_the_first_objective(settled: int, second: int) -> None:
+    halving, promoted = SynchronousHalving(LADDER, cohort=3), list[int]()
+    for key in range(6):
+        halving.enter(key, settled=settled if key >= 3 else 0)
+    for key in range(6):
+        promoted += halving.report(key, rung=0, point_M=FRONT[key % 3], violation=0.0).promoted
+    # The first cohort sends its best of the first objective. The second, of the same points, sends the other end of the front if it was
+    # known for certain who had gone on; if not, it must not depend on that.
+    assert promoted == [0, second]
+
+
 def drive(halving: Halving, values: list[float], order: random.Random, *, failing: frozenset[int]) -> dict[int, int]:
     """Train everybody with up to four at a time; the highest rung that each reached. Results improve a little with the rung."""
     reached: dict[int, int] = {}

@@ -110,6 +110,9 @@ def test_digits_give_proxies_as_metrics_and_train_as_without() -> None:
     assert dict(expected.metrics).keys() == {"accuracy"}
     assert result.metrics["accuracy"] == expected.metrics["accuracy"]
     assert result.metrics.keys() == {"accuracy", "proxy.synflow", "proxy.naswot"}
+    before = task.untrained_scores(build, seed=1)
+    assert before == {name: value for name, value in result.metrics.items() if name != "accuracy"}
+    assert Digits().untrained_scores(build, seed=1) == {}
 
 
 def test_digits_with_proxies_keep_the_contract(tmp_path: object) -> None:

@@ -40,6 +40,21 @@ class IgnoresTheCheckpoint(Faulty):
         return super().train(build, seed=seed, fidelity=fidelity, on_epoch=on_epoch)
 
 
+class IgnoresTheSchedule(Faulty):
+    def train(self, build, *, seed, fidelity, checkpoint=None, on_epoch=None):  # type: ignore[no-untyped-def]
+        short = Fidelity(epochs=fidelity.epochs)
+        where = None if checkpoint is None else checkpoint / str(fidelity.epochs)
+        return super().train(build, seed=seed, fidelity=short, checkpoint=where, on_epoch=on_epoch)
+
+
+class StartsEveryRungAnew(Faulty):
+    """Right at the first rung, and with other weights later."""
+
+    def train(self, build, *, seed, fidelity, checkpoint=None, on_epoch=None):  # type: ignore[no-untyped-def]
+        begun = checkpoint is not None and checkpoint.exists() and fidelity.schedule_epochs > 0
+        return super().train(build, seed=seed + begun, fidelity=fidelity, checkpoint=None if begun else checkpoint, on_epoch=on_epoch)
+
+
 class LeavesThreads(Faulty):
     def train(self, build, *, seed, fidelity, checkpoint=None, on_epoch=None):  # type: ignore[no-untyped-def]
         result = super().train(build, seed=seed, fidelity=fidelity, checkpoint=checkpoint, on_epoch=on_epoch)
@@ -72,6 +87,8 @@ class OutOfRange(Faulty):
     [
         (IgnoresTheSeed, AssertionError, "another seed gives the same weights"),
         (IgnoresTheCheckpoint, AssertionError, "training goes on with epochs"),
+        (IgnoresTheSchedule, AssertionError, "the first 1 of 2 epochs of a schedule .* have another curve"),
+        (StartsEveryRungAnew, AssertionError, "the first 2 of 2 epochs of a schedule .* have another curve"),
         (LeavesThreads, AssertionError, "leaves torch's threads"),
         (ReadsTheGlobalGenerator, AssertionError, "the same seed gives another result"),
         (OutOfRange, Exception, "'accuracy' is 97.0; expected 0.0 to 1.0"),

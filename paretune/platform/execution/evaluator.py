@@ -11,7 +11,7 @@ from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
 from paretune.core.protocols import Fidelity, Measurement, SearchSpace, Task
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
-from paretune.platform.execution.worker import discard_workspace
+from paretune.platform.execution.worker import discard_workspace, recall
 from paretune.platform.record.jobs import Evaluation, Job, Purpose
 
 if TYPE_CHECKING:
@@ -63,16 +63,26 @@ class StagedEvaluator:
         costs = free_costs(self._space, FreeCosts(), job.genotype)
         if result.outcome is not Outcome.OK:
             return Evaluation(outcome=result.outcome, metrics=costs, details=details, message="training diverged")
-        measured = {target: self._measure(target, network, (1, *self._task.input_shape)) for target in self._targets}
-        details["measurements"] = {target: dict(measurement.details) for target, measurement in measured.items()}
-        raw = {
-            **result.metrics,
-            **costs,
-            **{f"{target}.{name}": value for target, measurement in measured.items() for name, value in measurement.values.items()},
-        }
+        hardware, details["measurements"] = self._measured_below(job, workspace) or self._measure_now(network)
+        raw = {**result.metrics, **costs, **hardware}
         metrics = checked_metrics(raw, self._produced, producer=f"task '{self._task.name}' or its hardware")
         evaluation = Evaluation(outcome=Outcome.OK, metrics=metrics, details=details)
         return self._finalise(evaluation, job, network, workspace) if job.purpose is Purpose.FINAL else evaluation
+
+    def _measure_now(self, network: "nn.Module") -> tuple[dict[str, float], dict[str, Any]]:
+        """The metrics of every target, and how they were measured."""
+        measured = {target: self._measure(target, network, (1, *self._task.input_shape)) for target in self._targets}
+        values = {f"{target}.{name}": value for target, found in measured.items() for name, value in found.values.items()}
+        return values, {target: dict(found.details) for target, found in measured.items()}
+
+    def _measured_below(self, job: Job, workspace: Path) -> tuple[dict[str, float], dict[str, Any]] | None:
+        """What was measured at the rung below, if that rung's result is there: the architecture decides it, and not the training."""
+        below = recall(workspace.parents[1], job.continues) if job.continues and self._targets else None
+        known = {} if below is None else below.details.get("measurements", {})
+        if below is None or any(target not in known for target in self._targets):
+            return None
+        prefixes = tuple(f"{target}." for target in self._targets)
+        return {name: value for name, value in below.metrics.items() if name.startswith(prefixes)}, dict(known)
 
     def release(self, job: Job, workspace: Path) -> None:
         """Checkpoints may go; a final job's exported network stays."""

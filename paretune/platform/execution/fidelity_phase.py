@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from paretune.core.errors import SpecChanged
 from paretune.core.genotype import Genotypes, named
+from paretune.core.metrics import EPOCHS_METRIC
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome
 from paretune.platform.execution.phase import Done, PhaseContext, Wait
@@ -18,9 +19,6 @@ from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.record.history import Record
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 from paretune.searchers.rungs import AsynchronousHalving, Halving, Ladder, SynchronousHalving, Verdict
-
-EPOCHS_METRIC = "epochs"
-"""What a searcher is told beside the metrics: the epochs that they were measured after."""
 
 
 class Forecast(Protocol):
@@ -94,8 +92,12 @@ class FidelityPhase(SearchPhase):
         job = super()._propose()
         if job is None:  # the searcher waits for results, perhaps for those that a cohort closed meanwhile leads to
             return self._next_promotion()
-        self._act(self._halving.enter(job.ask_index))
+        self._enter(job)
         return job
+
+    def _enter(self, job: Job) -> None:
+        settled = self._searcher.tells_before(job.ask_index) if self._mode == "sync" else 0
+        self._act(self._halving.enter(job.ask_index, settled=settled))
 
     def _before_ask(self) -> None:
         """In `mode: sync` a cohort ends where the searcher demands results of its members: else each would wait for the other."""
@@ -148,7 +150,7 @@ class FidelityPhase(SearchPhase):
         if record.job.rung == 0:
             super()._replay_ask(record)
             if not record.screened:
-                self._act(self._halving.enter(record.job.ask_index))
+                self._enter(record.job)
             return
         if not self._drop_promotion(record.job.id):
             # The session that asked it had come to the end of its budget, and decided on all that waited.

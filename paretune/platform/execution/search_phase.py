@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from paretune.core.errors import SearchFailed, SpecChanged
+from paretune.core.expectation import ExpectingSearcher
 from paretune.core.genotype import Genotypes, as_genotypes, named
 from paretune.core.metrics import readable
 from paretune.core.protocols import GenotypeSpace, Searcher
@@ -126,12 +127,18 @@ class SearchPhase(Phase):
             if self.history.problem.known_violation(costs) <= 0:
                 self._num_barren = 0
                 self._num_asked += 1
-                self.context.defer(("asked", {"job": job.as_json()}))
+                self.context.defer(("asked", {"job": job.as_json(), **self._expected(job)}))
                 return job
             self._num_barren += 1
             self.context.defer(("screened", {"job": job.as_json(), "metrics": costs}))
             self._tell(job, screened_evaluation(costs))
         return None
+
+    def _expected(self, job: Job) -> dict[str, Any]:
+        """What the searcher expects of a candidate, to be recorded with the ask: before anybody can know the result."""
+        searcher = self._dialogue.searcher
+        found = searcher.expected(job.ask_index, job.genotype) if isinstance(searcher, ExpectingSearcher) else {}
+        return {"expected": {metric: expectation.as_json() for metric, expectation in found.items()}} if found else {}
 
     def _check_same_proposal(self, record: Record) -> None:
         proposal = self._dialogue.ask()

@@ -9,7 +9,8 @@ from typing import Any
 
 from paretune.core.trial import Outcome
 from paretune.platform.mirror.names import PARAM_CHARACTERS, entity_name, metric_name, metric_value, tag_text
-from paretune.platform.record.history import Header, History, Record
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History, Record
 from paretune.platform.record.jobs import Job, Purpose
 from paretune.platform.record.redaction import redacted
 from paretune.platform.record.summary import Progress, status

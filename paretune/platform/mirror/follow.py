@@ -14,7 +14,7 @@ from paretune.platform.mirror.orders import Orders
 from paretune.platform.mirror.reconcile import Reconciler
 from paretune.platform.mirror.sink import Sink
 from paretune.platform.mirror.state import Memory, study_id
-from paretune.platform.record.history import Header
+from paretune.platform.record.header import Header
 from paretune.platform.record.ledger import read_events
 from paretune.platform.record.summary import status
 

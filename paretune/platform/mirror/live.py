@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from paretune.platform.record.history import Header, History, Record
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History, Record
 from paretune.platform.record.jobs import Purpose
 from paretune.platform.record.ledger import Event
 from paretune.platform.record.summary import Progress

@@ -4,7 +4,7 @@ Events, in the order of the ledger (`body` beside each):
 
     created    header of the study, see `Header`
     opened     a process became the writer
-    asked      {job} a proposal that will be evaluated
+    asked      {job, expected} a proposal that will be evaluated, and what the searcher predicted of it, where it did
     screened   {job, metrics, violation} a proposal whose free costs already break a limit; not evaluated
     started    {id, attempt} a job was handed to a worker
     finished   {id, evaluation, elapsed_s} a job ended
@@ -17,116 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from paretune.core.genotype import Choice, Decision, NamedGenotype
-from paretune.core.metrics import Direction, Metric
-from paretune.core.objectives import Constraint, Objective, Problem
+from paretune.core.expectation import Expectation
+from paretune.core.genotype import Choice, NamedGenotype
+from paretune.core.objectives import Problem
 from paretune.core.pareto import ParetoArchive
 from paretune.core.trial import Outcome, Trial
+from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluation, Job, Purpose
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What a study is, written once when it is created."""
-
-    name: str
-    spec: Mapping[str, Any]
-    """The spec as canonical JSON values."""
-    spec_text: str
-    """The user's file, word for word; empty when the study came from Python."""
-    decisions: tuple[Decision, ...]
-    problem: Problem
-    metrics: Mapping[str, Metric]
-    """Everything an evaluation reports, by inner name."""
-    protocol: str
-    """Digest of what decides a result beside the architecture; see `JobFactory`."""
-    provenance: Mapping[str, str]
-    """Versions, host, data digest, commit."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Field path -> value that replaced the file's, for example by `--set`."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The header as JSON values."""
-        problem = {
-            "objectives": [
-                {"metric": item.metric, "direction": item.direction.value, "reference": item.reference} for item in self.problem.objectives
-            ],
-            "constraints": [
-                {"metric": item.metric, "upper": _limit(item.upper), "lower": _limit(item.lower)} for item in self.problem.constraints
-            ],
-        }
-        metrics = {
-            name: {
-                "unit": metric.unit,
-                "direction": metric.direction.value,
-                "lower": _limit(metric.lower),
-                "upper": _limit(metric.upper),
-                "description": metric.description,
-                "free": metric.free,
-                "source": metric.source,
-            }
-            for name, metric in self.metrics.items()
-        }
-        return {
-            "name": self.name,
-            "spec": dict(self.spec),
-            "spec_text": self.spec_text,
-            "decisions": [{"name": item.name, "choices": list(item.choices), "ordinal": item.ordinal} for item in self.decisions],
-            "problem": problem,
-            "metrics": metrics,
-            "protocol": self.protocol,
-            "provenance": dict(self.provenance),
-            "overrides": dict(self.overrides),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Header":
-        """The inverse of `as_json`."""
-        problem = Problem(
-            objectives=tuple(
-                Objective(metric=item["metric"], direction=Direction(item["direction"]), reference=item["reference"])
-                for item in values["problem"]["objectives"]
-            ),
-            constraints=tuple(
-                Constraint(metric=item["metric"], upper=_bound(item["upper"], 1), lower=_bound(item["lower"], -1))
-                for item in values["problem"]["constraints"]
-            ),
-        )
-        metrics = {
-            name: Metric(
-                name=name,
-                unit=item["unit"],
-                direction=Direction(item["direction"]),
-                lower=_bound(item["lower"], -1),
-                upper=_bound(item["upper"], 1),
-                description=item["description"],
-                free=item["free"],
-                source=item.get("source", ""),
-            )
-            for name, item in values["metrics"].items()
-        }
-        decisions = tuple(
-            Decision(name=item["name"], choices=tuple(item["choices"]), ordinal=item["ordinal"]) for item in values["decisions"]
-        )
-        return cls(
-            name=values["name"],
-            spec=values["spec"],
-            spec_text=values["spec_text"],
-            decisions=decisions,
-            problem=problem,
-            metrics=metrics,
-            protocol=values["protocol"],
-            provenance=values["provenance"],
-            overrides=values["overrides"],
-        )
-
-
-def _limit(value: float) -> float | None:
-    return None if value in (float("inf"), float("-inf")) else value
-
-
-def _bound(value: float | None, sign: int) -> float:
-    return sign * float("inf") if value is None else value
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,6 +45,8 @@ class Record:
     """Ledger number of the result, 0 while it is pending."""
     elapsed_s: float = 0.0
     """Search time over all sessions when it finished."""
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
+    """Metric -> what the searcher predicted when it proposed it; empty where it did not, and in a history without details."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -205,7 +104,7 @@ class History:
 
         Args:
             events: in the order of the ledger.
-            details: keep learning curves and measurement repeats; a driver with many candidates does without.
+            details: keep learning curves, measurement repeats and predictions; a driver with many candidates does without.
         """
         iterator: Iterator[Any] = iter(events)
         history = cls(Header.from_json(next(iterator).body), details=details)
@@ -222,7 +121,9 @@ class History:
                 self.num_sessions = max(self.num_sessions, event.epoch - 1)  # epoch 1 is the creation
             case "asked":
                 job = self._job(body["job"])
-                self.records[job.id] = Record(job=job, asked_seq=event.seq)
+                expected = body.get("expected", {}) if self._details else {}
+                predicted = {metric: Expectation.from_json(values) for metric, values in expected.items()}
+                self.records[job.id] = Record(job=job, asked_seq=event.seq, expected=predicted)
                 if job.purpose is Purpose.SEARCH:
                     self._by_ask[job.ask_index] = self.records[job.id]  # of its rungs the highest: that is asked last
             case "screened":

@@ -19,6 +19,7 @@ from paretune.platform.report.front_table import front_table
 from paretune.platform.report.markup import escaped, note, section
 from paretune.platform.report.measurements import measurements_part
 from paretune.platform.report.points import Points, collect, hover_text
+from paretune.platform.report.predictions import foreseen, prediction_figures, prediction_tables
 
 REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -59,12 +60,9 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
         section("Pareto front", "front", _front_part(history, front, points, figures)),
         section("Hypervolume", "hypervolume", _hypervolume_part(history, others, figures)),
         section("Decisions and metrics", "parallel", _parallel_part(history, points, figures)),
-        section(
-            "Learning curves of the front",
-            "curves",
-            _drawn(curve_figures(front), "curve", figures) or note("No learning curves were recorded."),
-        ),
+        section("Learning curves of the front", "curves", _curves_part(front, figures)),
         *(section(title, anchor, part) for title, anchor, part in fidelity_parts(history)),
+        *_predictions(history, figures),
         section("Outcomes and failures", "failures", failures_part(history, summary)),
         section("Where the numbers come from", "numbers", measurements_part(history)),
         section("Provenance", "provenance", provenance_part(history, folder)),
@@ -105,6 +103,15 @@ def _parallel_part(history: History, points: Points, figures: dict[str, Figure])
     if left_out:
         remark += f" Not drawn, because they are no numbers or there is no room: {', '.join(left_out)}."
     return f'<div class="scroll"><div class="figure tall" id="parallel-0" style="min-width:{width_px}px"></div></div>' + note(remark)
+
+
+def _predictions(history: History, figures: dict[str, Figure]) -> list[str]:
+    """The section on predictions; none where no candidate was predicted."""
+    found = foreseen(history)
+    if not found:
+        return []
+    drawn = _drawn(prediction_figures(found), "prediction", figures)
+    return [section("Expected and observed", "predictions", drawn, prediction_tables(history, found))]
 
 
 def _curves_part(front: Sequence[Record], figures: dict[str, Figure]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from paretune.core.derived import DerivedMetric
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Genotypes, num_choices
-from paretune.core.metrics import SI_UNITS, Direction, Metric, readable, si_name, unit_of
+from paretune.core.metrics import PROXY_PREFIX, SI_UNITS, Direction, Metric, readable, si_name, unit_of
 from paretune.core.objectives import Constraint, Problem
 from paretune.core.protocols import SearchSpace
 from paretune.core.rng import stream
@@ -39,6 +39,26 @@ def metric_problems(spec: StudySpec, metrics: Mapping[str, Metric]) -> Findings:
             if item.metric not in metrics:
                 problems.append(((section, index, "metric"), _unmeasured(item.shown_metric, spec, metrics)))
     return problems, []
+
+
+def feature_problems(options: Mapping[str, object], metrics: Mapping[str, Metric], *, scored: bool) -> list[tuple[Loc, str]]:
+    """Features of predictors that are not known before a candidate is trained.
+
+    Args:
+        options: of the searcher.
+        metrics: all that is produced.
+        scored: whether the task gives its proxies without training.
+    """
+    features = options.get("features", ())
+    known = [name for name, metric in metrics.items() if metric.free or (scored and name.startswith(PROXY_PREFIX))]
+    problems: list[tuple[Loc, str]] = []
+    for index, name in enumerate(features if isinstance(features, list | tuple) else ()):
+        if name not in known:
+            proxy = str(name).startswith(PROXY_PREFIX)
+            hint = f" Name it at the task: proxies: [{str(name).removeprefix(PROXY_PREFIX)}]." if proxy and scored else ""
+            told = f"'{name}' is not known before a candidate is trained.{did_you_mean(str(name), known)}{hint} Known: {', '.join(known)}"
+            problems.append((("searcher", "features", index), told))
+    return problems
 
 
 def derived_problems(spec: StudySpec, item: DerivedMetric, metrics: Mapping[str, Metric]) -> list[tuple[Loc, str]]:

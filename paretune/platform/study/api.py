@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from paretune.platform.record.history import Header
+from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping

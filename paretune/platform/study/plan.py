@@ -19,12 +19,13 @@ from paretune.core.errors import BadInput, BadOptions, SpecError, SpecProblem
 from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
-from paretune.core.protocols import Device, Searcher, SearchSpace, Task
+from paretune.core.protocols import Device, ScoringTask, Searcher, SearchSpace, Task
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
 from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.record.jobs import Evaluator
-from paretune.platform.spec.checks import derived_problems, goal_problems, member_problems, metric_problems
+from paretune.platform.spec.checks import derived_problems, feature_problems, goal_problems, member_problems, metric_problems
 from paretune.platform.spec.load import LoadedSpec
 from paretune.platform.spec.model import OnMetric, PluginSpec, StudySpec
 from paretune.platform.spec.nodes import Loc, MapNode, dotted, find
@@ -120,6 +121,7 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
         constraints=tuple(_constraint(item.metric, lower=item.min, upper=item.max) for item in spec.constraints),
     )
     searcher_options = _searcher_options(builder, space, problem)
+    builder.add((feature_problems(searcher_options, metrics, scored=isinstance(task, ScoringTask)), []))
     ladder = _ladder(builder)
     if space is not None:
         builder.add(member_problems(spec, space, free_costs, problem, thorough=thorough))
@@ -127,8 +129,11 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
         raise SpecError(loaded.file, builder.problems)
 
     def make_searcher() -> Searcher:
-        costs = {"costs": partial(_free, space, free_costs, derived)} if SEARCHERS.wants(spec.searcher.name, "costs") else {}
-        searcher: Searcher = SEARCHERS.create(spec.searcher.name, space, problem, seed=spec.seed, **costs, **searcher_options)
+        name = spec.searcher.name
+        supplied: dict[str, Any] = {"costs": partial(_free, space, free_costs, derived)} if SEARCHERS.wants(name, "costs") else {}
+        if SEARCHERS.wants(name, "scores") and isinstance(task, ScoringTask):
+            supplied["scores"] = ProxyScores(task, space, study_seed=spec.seed)
+        searcher: Searcher = SEARCHERS.create(name, space, problem, seed=spec.seed, **supplied, **searcher_options)
         return searcher
 
     notes = [*_unused_targets(spec), *builder.notes]

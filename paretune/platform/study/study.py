@@ -19,7 +19,8 @@ from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import WorkerLimits, recall
 from paretune.platform.mirror import MirrorState, start_mirror
-from paretune.platform.record.history import Header, History
+from paretune.platform.record.header import Header
+from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
