@@ -18,6 +18,7 @@ from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
 from paretune.hardware import HARDWARE
+from paretune.hardware.targets import Target, load_target, target_names
 from paretune.platform.cli.studies import again, study_folders
 from paretune.platform.mirror import MirrorState, mirror_state
 from paretune.platform.record.history import History
@@ -229,6 +230,23 @@ def show_plugins(what: str, *, as_json: bool) -> None:
         for option in entry["options"]:
             default = "required" if option["required"] else f"default {option['default']!r}"
             console.print(f"    {option['name']}: {option['type']}, {default}", markup=False)
+
+
+def show_targets(*, as_json: bool) -> None:
+    """The targets that come with paretune, with their numbers in JSON."""
+    targets = [load_target(name) for name in target_names()]
+    if as_json:
+        print_json([{"name": item.name, "kind": item.kind, "description": item.description, "options": _sourced(item)} for item in targets])
+        return
+    table = Table("target", "kind", "description", box=None, pad_edge=False)
+    for item in targets:
+        table.add_row(Text(item.name, "bold"), item.kind, Text(item.description))
+    console.print(table)
+
+
+def _sourced(target: Target) -> dict[str, dict[str, Any]]:
+    """Option -> value and source."""
+    return {name: {"value": value, "source": target.sources.get(name)} for name, value in target.options.items()}
 
 
 def _type(annotation: Any) -> str:
