@@ -14,6 +14,7 @@ from paretune.core.errors import BadInput, UnknownName
 from paretune.core.metrics import Direction, si_name, unit_of
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
+from paretune.hardware.targets import Target
 from paretune.platform.spec.environment import check_tracking_uri
 from paretune.platform.spec.nodes import Scalar, shortened
 from paretune.platform.spec.options import null_is_none, options_model
@@ -82,6 +83,8 @@ class PluginSpec(Section):
 
     registry: ClassVar[Registry]
     key: ClassVar[str] = "name"
+    other_keys: ClassVar[tuple[str, ...]] = ()
+    """What may be written instead of `key`."""
 
     options: dict[str, Any] = Field(default_factory=dict)
     """Every option with its value, also those left at their defaults; JSON values."""
@@ -93,11 +96,21 @@ class PluginSpec(Section):
         if info.context != WRITTEN or not isinstance(value, dict):
             return value
         written = dict(value)
+        if isinstance(target := written.get("target"), Target):
+            del written["target"]
+            given = {option: item for option, item in target.options.items() if option not in written}
+            sources = {option: source for option, source in target.sources.items() if option in given}
+            origin = {"description": target.description, "file": target.file, "sources": sources}
+            return {**cls._checked(target.kind, {**given, **written}), "target": target.name, "origin": origin}
         chosen = written.pop(cls.key, None)
         if not isinstance(chosen, Scalar) or chosen.is_null:
-            misspelt = {field: item for field, item in written.items() if nearest(field, [cls.key])}
+            misspelt = {field: item for field, item in written.items() if nearest(field, [cls.key, *cls.other_keys])}
             return misspelt if chosen is None else {cls.key: chosen}
-        name = cls._registered(chosen)
+        return cls._checked(cls._registered(chosen), written)
+
+    @classmethod
+    def _checked(cls, name: str, written: dict[str, Any]) -> dict[str, Any]:
+        """Name and options, these checked against the signature."""
         try:
             model = options_model(cls.registry, name)
         except ImportError as error:
@@ -145,11 +158,16 @@ class SearcherSpec(PluginSpec):
 
 
 class TargetSpec(PluginSpec):
-    """Hardware that the networks are meant for."""
+    """Hardware that the networks are meant for: a kind with options, or a target whose file has them."""
 
     registry: ClassVar[Registry] = HARDWARE
     key: ClassVar[str] = "kind"
-    kind: Text = Field(examples=["kind: host"])
+    other_keys: ClassVar[tuple[str, ...]] = ("target",)
+    kind: Text = Field(examples=["kind: host, or target: NAME (paretune list targets)"])
+    target: str | None = None
+    """Name of a shipped target or path of a target file, as it was written; `options` holds what it gave, with what the spec overrides."""
+    origin: dict[str, Any] = Field(default_factory=dict)
+    """Of a target: its description, its file and the sources of its numbers. Never written by hand."""
 
 
 class DerivedSpec(PluginSpec):
