@@ -263,7 +263,8 @@ def show_plan(loaded: LoadedSpec, plan: Plan, *, as_json: bool) -> None:
     facts = {
         "name": plan.spec.name,
         "space": plan.spec.space.name,
-        "architectures": plan.space.size,
+        "architectures": plan.costs.network.size,
+        "designs": plan.costs.num_designs,
         "objectives": [f"{item.metric} {item.direction.value}" for item in plan.problem.objectives],
         "searcher": plan.spec.searcher.name,
         "trials": plan.spec.budget.trials,
@@ -273,9 +274,10 @@ def show_plan(loaded: LoadedSpec, plan: Plan, *, as_json: bool) -> None:
         print_json({"ok": True, "file": loaded.file, "notes": notes, **facts})
         return
     goals = " and ".join(f"{item.metric} {item.direction.value}" for item in plan.problem.objectives)
+    designs = f" on {plan.costs.num_designs:,} hardware designs" if plan.costs.hardware_decisions else ""
     console.print(
         f"{loaded.file}: ok. Study '{plan.spec.name}': {plan.spec.searcher.name}, {_budget(plan.spec.budget)}, "
-        f"over {plan.space.size:,} architectures of {plan.spec.space.name}; {goals}",
+        f"over {plan.costs.network.size:,} architectures of {plan.spec.space.name}{designs}; {goals}",
         markup=False,
     )
     for note in notes:

@@ -71,6 +71,11 @@ class CandidateCosts:
         """A design that does not fit its hardware is infeasible, by as much as it exceeds it."""
         return tuple(Constraint(metric=f"{target}.{EXCESS}", upper=0.0) for target in self._limited)
 
+    @property
+    def num_designs(self) -> int:
+        """Designs that each network may be on; 1 where nothing is to be chosen."""
+        return self.space.size // self.network.size
+
     def network_part(self, genotypes_ND: Genotypes) -> Genotypes:
         """`(N, W)`: the genotypes of the networks."""
         return genotypes_ND[:, : len(self.network.decisions)]

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from paretune.core.errors import SpecError, SpecProblem
 from paretune.core.metrics import si_name
 from paretune.hardware.targets import load_target
-from paretune.platform.spec.model import WRITTEN, StudySpec
+from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, from_python, place, plain, shortened
+from paretune.platform.spec.plugins import WRITTEN
 from paretune.platform.spec.problems import Translator
 from paretune.platform.spec.reader import read_nodes
 from paretune.platform.spec.source import decode, read_text

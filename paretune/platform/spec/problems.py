@@ -6,8 +6,9 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from paretune.core.errors import ParetuneError, SpecProblem
-from paretune.platform.spec.model import PluginSpec, StudySpec
+from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, find, key_place, place, shape, shortened
+from paretune.platform.spec.plugins import PluginSpec
 from paretune.platform.spec.suggest import nearest
 
 NAMED = {"hardware": "a target", "derived": "a metric"}

@@ -7,9 +7,9 @@ from paretune.core.errors import BadInput, BadOptions, SpecProblem
 from paretune.core.protocols import SearchSpace, Task
 from paretune.core.registry import Registry
 from paretune.platform.spec.load import LoadedSpec
-from paretune.platform.spec.model import PluginSpec
 from paretune.platform.spec.nodes import Loc, MapNode, dotted, find
 from paretune.platform.spec.options import option_values
+from paretune.platform.spec.plugins import PluginSpec
 from paretune.platform.study.evaluation import EvaluationPlan, plan_evaluation
 
 
