@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paretune.core.errors import SpecError
+from paretune.core.errors import SpecChanged, SpecError
 from paretune.core.genotype import named
 from paretune.hardware import HARDWARE
+from paretune.platform.cli.show import show_study
+from paretune.platform.report import write_report
 from paretune.platform.spec.compare import spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text
 from paretune.platform.spec.model import StudySpec
+from paretune.platform.study.api import recorded_spec, resume
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import job_factory, protocol_digest
+from paretune.platform.study.study import SpecSource, create_study, job_factory, protocol_digest, read_history
 
 SPEC = """\
 version: 1
@@ -175,6 +178,37 @@ def test_changed_number_in_a_target_file_is_a_changed_spec(load: Callable[..., L
     other_words = load(toy=("a toy", "the same toy"))
     assert spec_changes(before.spec, other_words.spec) == []
     assert protocol_digest(build_plan(before)) == protocol_digest(build_plan(other_words))
+
+
+def created(load: Callable[..., LoadedSpec], tmp_path: Path) -> Path:
+    """The folder of a study that was created and not run yet."""
+    loaded = load(("workers: 1}", f'workers: 1}}\nstorage: "{tmp_path}/runs"'))
+    return create_study(build_plan(loaded), SpecSource(text=loaded.text, overrides={}))
+
+
+def test_study_needs_no_target_file_to_be_shown(
+    load: Callable[..., LoadedSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = created(load, tmp_path)
+    (tmp_path / "toy.yaml").unlink()
+    monkeypatch.chdir("/")
+    show_study(folder, as_json=False)
+    assert "study computed" in capsys.readouterr().out
+    assert "toy.latency" in write_report(folder).read_text()
+    recorded = recorded_spec(read_history(folder).header)
+    assert recorded.spec.hardware["toy"].options["clock_hz"] == 2e8
+    assert protocol_digest(build_plan(recorded)) == read_history(folder).header.protocol
+
+
+@pytest.mark.parametrize("with_spec", [False, True], ids=["as recorded", "with the spec file"])
+def test_resume_is_refused_where_a_number_of_the_target_changed(
+    load: Callable[..., LoadedSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_spec: bool
+) -> None:
+    folder = created(load, tmp_path)
+    (tmp_path / "toy.yaml").write_text(TOY.replace("value: 32", "value: 64"))
+    monkeypatch.chdir("/")  # the target is found beside the spec, wherever the study goes on from
+    with pytest.raises(SpecChanged, match=r"hardware\.toy\.multipliers +was 32 +now 64 +not allowed: changes what is measured"):
+        resume(folder, spec=tmp_path / "study.yaml" if with_spec else None)
 
 
 MISTAKES = [

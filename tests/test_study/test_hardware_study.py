@@ -1,6 +1,5 @@
 """Studies on computed hardware from beginning to end on Ray: designs on the front, what the report says, changed target files."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 import paretune
 from paretune.core.errors import SpecChanged
 from paretune.hardware import HARDWARE
-from paretune.platform.cli.show import show_study
-from paretune.platform.report import write_report
 from paretune.platform.study.export import export_candidate
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -77,39 +74,3 @@ def test_study_searches_networks_and_designs_and_reports_both(computed: dict[str
     toy.unlink()
     more = paretune.resume(result.folder, overrides={"budget.trials": 6})
     assert len(more.history.arrivals()) == 6
-
-
-def test_status_and_report_need_no_target_file(computed: dict[str, Any], toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from paretune.platform.spec.load import spec_from_mapping
-    from paretune.platform.study.plan import build_plan
-    from paretune.testing.evaluators import FormulaEvaluator
-
-    plan = build_plan(spec_from_mapping(computed))
-    evaluator = FormulaEvaluator(space=plan.costs.network, produced=plan.metrics, targets=plan.costs.targets)
-    result = paretune.run(computed, evaluator=evaluator)
-    toy.unlink()
-    show_study(result.folder, as_json=False)
-    assert "toy.latency" in write_report(result.folder).read_text()
-
-
-def test_relative_target_is_found_beside_the_spec_also_when_the_study_goes_on_from_elsewhere(
-    computed: dict[str, Any], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from paretune.platform.spec.load import load_spec, spec_from_mapping
-    from paretune.platform.study.plan import build_plan
-    from paretune.testing.evaluators import FormulaEvaluator
-
-    folder = tmp_path / "specs"
-    folder.mkdir()
-    shutil.move(toy, folder / "toy.yaml")
-    file = folder / "study.yaml"
-    file.write_text(spec_from_mapping({**computed, "hardware": {"toy": {"target": "./toy.yaml"}}, "constraints": []}).text)
-    monkeypatch.chdir(tmp_path)
-    plan = build_plan(load_spec(file))
-    evaluator = FormulaEvaluator(space=plan.costs.network, produced=plan.metrics, targets=plan.costs.targets)
-    result = paretune.run(file, evaluator=evaluator)
-    monkeypatch.chdir(tmp_path.parent)
-    assert len(paretune.resume(result.folder, overrides={"budget.trials": 5}, evaluator=evaluator).history.arrivals()) == 5
-    (folder / "toy.yaml").write_text(TOY.replace("value: 32", "value: 64"))
-    with pytest.raises(SpecChanged, match=r"toy\.multipliers"):
-        paretune.resume(result.folder, overrides={"budget.trials": 6}, evaluator=evaluator)
