@@ -173,7 +173,9 @@ def member_problems(spec: StudySpec, costs: Costs, problem: Problem, *, thorough
                 space.build([int(gene) for gene in genotype])
     except (BadInput, ValueError, ArithmeticError, RuntimeError) as error:
         return [(("space",), f"a member of the space cannot be built: {error}")], []
-    refused = [(("hardware", target), told) for target in costs.targets if (told := _refusal(costs, target, sampled_ND))]
+    refused: list[tuple[Loc, str]] = [
+        (("hardware", target), told) for target in costs.targets if (told := _refusal(costs, target, sampled_ND))
+    ]
     if refused:
         return refused, []
     problems, notes = _limit_findings(spec, problem, costs.values(sampled_ND))

@@ -20,7 +20,9 @@ def read_targets(values: dict[str, Any], read: ReadTarget) -> tuple[dict[Loc, st
     kinds: dict[Loc, str] = {}
     problems: list[tuple[Loc, Loc, str]] = []
     section = values.get("hardware")
-    for name, hardware in list(section.items()) if isinstance(section, dict) else []:
+    if not isinstance(section, dict):
+        return kinds, problems
+    for name, hardware in list(section.items()):
         if not isinstance(hardware, dict) or "target" not in hardware:
             continue
         loc: Loc = ("hardware", name)
