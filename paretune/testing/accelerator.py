@@ -4,8 +4,10 @@ Legend: N networks, L layers of all networks.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.errors import BadInput
@@ -92,7 +94,7 @@ class MadeUpAccelerator:
         compute_L = np.where(np.isin(workloads.kind, COMPUTED), steps_L * workloads.out_height * workloads.out_width, 0)
         memory_L = workloads.weights_L / width_L
         latency_L = np.maximum(compute_L, memory_L) / self._clock_hz
-        energy_L = 1e-12 * workloads.macs_L
+        energy_L = 1e-12 * workloads.macs_L.astype(np.float64)
         labels_L = np.where(memory_L > compute_L, "memory", "compute")
         first_L = workloads.offsets[:-1]
         return {
@@ -107,8 +109,8 @@ class MadeUpAccelerator:
             ),
         }
 
-    def _of(self, designs: Designs, name: str) -> np.ndarray:
+    def _of(self, designs: Designs, name: str) -> NDArray[Any]:
         return designs[name] if name in designs else np.array([self._fixed[name]])
 
-    def _by_layer(self, workloads: WorkloadBatch, designs: Designs, name: str) -> np.ndarray:
+    def _by_layer(self, workloads: WorkloadBatch, designs: Designs, name: str) -> NDArray[Any]:
         return np.repeat(np.broadcast_to(self._of(designs, name), len(workloads)), np.diff(workloads.offsets))
