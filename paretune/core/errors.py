@@ -2,7 +2,7 @@
 
 ParetuneError                    1   the search failed
 |- BadInput                      2   the user can mend it
-|  |- SpecError                      mistakes in a spec file, all of them at once
+|  |- SpecError                      mistakes in a spec or target file, all of them at once
 |  |- UnknownName                    no such space, searcher, task, hardware or study
 |  |- BadOptions                     a plugin's options have mistakes, all of them at once
 |  |- SpecChanged                    a study is resumed from another spec
@@ -38,7 +38,7 @@ class BadInput(ParetuneError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecProblem:
-    """One mistake in a spec file."""
+    """One mistake in a spec or target file."""
 
     line: int
     """1-based line, 0 where the problem is the file itself."""

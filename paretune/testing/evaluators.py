@@ -18,7 +18,7 @@ from paretune.core.metrics import Metric
 from paretune.core.protocols import SearchSpace
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
-from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget
 from paretune.platform.record.jobs import Evaluation, Job
 from paretune.platform.record.results import result_path
 
@@ -27,16 +27,26 @@ class FormulaEvaluator:
     """Accuracy that saturates and latency that grows with the choices, both with a fixed ripple, after `work_s` of sleep.
 
     Args:
-        space: the free costs are the real ones.
+        space: the networks; their free costs are the real ones.
         produced: metrics that must be there; `accuracy` and `host.latency_s` come from the formula.
         work_s: pretended training time, in ten steps that a kill can fall between.
         witness: folder in which each worker process keeps its own file: `start ID PID` when a job begins, `again ID PID` if it begins
             although its result is there, and `done ID PID` once its result is durable and nothing goes on from it; each line is
             flushed to the disk.
+        targets: computed hardware by name; genotypes hold its decisions behind the network's.
     """
 
-    def __init__(self, *, space: SearchSpace, produced: Mapping[str, Metric], work_s: float = 0.0, witness: str | None = None) -> None:
-        self._space, self._produced, self._work_s, self._witness = space, dict(produced), work_s, witness
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        produced: Mapping[str, Metric],
+        work_s: float = 0.0,
+        witness: str | None = None,
+        targets: Mapping[str, ComputedTarget] | None = None,
+    ) -> None:
+        self._costs = CandidateCosts(space, targets or {})
+        self._produced, self._work_s, self._witness = dict(produced), work_s, witness
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -49,7 +59,8 @@ class FormulaEvaluator:
         for _ in range(10 if self._work_s > 0 else 0):
             time.sleep(self._work_s / 10)
         missing = job.schedule_epochs - job.epochs if job.schedule_epochs else 0
-        return Evaluation(outcome=Outcome.OK, metrics=self.truth(job.genotype, missing_epochs=missing))
+        details = {"computed": self._costs.of_candidate(job.genotype)[1]} if self._costs.targets else {}
+        return Evaluation(outcome=Outcome.OK, metrics=self.truth(job.genotype, missing_epochs=missing), details=details)
 
     def release(self, job: Job, workspace: Path) -> None:
         """The result is durable."""
@@ -63,15 +74,14 @@ class FormulaEvaluator:
             genotype: canonical.
             missing_epochs: how many more a full training has; each takes a hundredth of the accuracy.
         """
-        genotypes_ND = as_genotypes([genotype], len(genotype))
-        size = float(np.mean(self._space.encode(genotypes_ND)))
-        ripple = derive_seed("formula", *genotype) / 2**63
-        costs = FreeCosts().estimate(self._space.workloads(genotypes_ND), {})
+        network_NW = self._costs.network_part(as_genotypes([genotype], len(genotype)))
+        size = float(np.mean(self._costs.network.encode(network_NW)))
+        ripple = derive_seed("formula", *network_NW[0].tolist()) / 2**63
         formula = {
             "accuracy": 0.95 - 0.4 * float(np.exp(-4.0 * size)) - 0.03 * ripple - 0.01 * missing_epochs,
             "host.latency_s": 1e-5 * (1.0 + 5.0 * size + ripple),
         }
-        return {**formula, **{name: float(values.values[0]) for name, values in costs.items()}}
+        return {**formula, **self._costs.of_candidate(genotype)[0]}
 
     def _testify(self, word: str, job: Job) -> None:
         if self._witness is None:

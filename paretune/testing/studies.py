@@ -1,17 +1,17 @@
 """A small complete search with known results, on the real ledger, for tests and benchmarks of what lies around the training."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from paretune.core.canonical import canonical_json
-from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import Searcher, SearchSpace
 from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
@@ -70,9 +70,15 @@ def open_formula_study(
     problem: Problem = PROBLEM,
     retries: int = 2,
     ladder: Ladder | None = None,
+    targets: Mapping[str, ComputedTarget] | None = None,
 ) -> FormulaStudy:
-    """Create the study in `folder`, or open it where its ledger is there already; with a ladder it is a search by rungs."""
-    produced = produced_metrics()
+    """Create the study in `folder`, or open it where its ledger is there already; with a ladder it is a search by rungs.
+
+    Its hardware is `targets`, beside a made-up host.
+    """
+    costs = CandidateCosts(space, targets or {})
+    problem = replace(problem, constraints=(*problem.constraints, *costs.constraints))
+    produced = {**produced_metrics(), **costs.metrics}
     if (folder / "ledger.db").exists():
         ledger = Ledger.open(folder)
     else:
@@ -80,7 +86,7 @@ def open_formula_study(
             name=folder.name,
             spec={},
             spec_text="",
-            decisions=space.decisions,
+            decisions=costs.space.decisions,
             problem=problem,
             metrics=produced,
             protocol="formula",
@@ -97,20 +103,20 @@ def open_formula_study(
         retries=retries,
     )
 
-    def screen(genotypes_ND: Genotypes) -> dict[str, Any]:
-        return {name: item.values for name, item in FreeCosts().estimate(space.workloads(genotypes_ND), {}).items()}
-
     epochs, rungs = (ladder.max_epochs, ladder.epochs) if ladder else (1, ())
+    hardware = frozenset(costs.hardware_decisions)
     common: dict[str, Any] = {
-        "searcher": make_searcher(space, problem),
-        "space": space,
+        "searcher": make_searcher(costs.space, problem),
+        "space": costs.space,
         "mode": mode,
         "budget": Budget(trials=trials, time_s=None),
-        "factory": JobFactory(study_seed=seed, protocol="formula", search_epochs=epochs, final_epochs=epochs, rungs=rungs),
-        "screen": screen,
+        "factory": JobFactory(
+            study_seed=seed, protocol="formula", search_epochs=epochs, final_epochs=epochs, rungs=rungs, hardware=hardware
+        ),
+        "screen": costs.values,
     }
     phase = FidelityPhase(context, ladder=ladder, **common) if ladder else SearchPhase(context, **common)
-    evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s)
+    evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s, targets=targets)
     return FormulaStudy(folder=folder, ledger=ledger, history=history, phase=phase, evaluator=evaluator)
 
 

@@ -44,3 +44,11 @@ def test_status_of_a_study_that_has_not_begun_says_how_to_go_on(paretune: Comman
     assert "no feasible candidate yet" in done.stdout
     assert done.stdout.endswith("Go on with: paretune resume digits\n")
     assert [study["name"] for study in json.loads(paretune("status", "--json").stdout)] == ["digits"]
+
+
+def test_listed_targets_show_kind_description_and_sources(paretune: Command) -> None:
+    (line,) = (line for line in paretune("list", "targets").stdout.splitlines() if line.startswith("host "))
+    assert line.split(maxsplit=2)[1:] == ["host", "the machine that runs paretune, one thread of ONNX Runtime"]
+    entries = {entry["name"]: entry for entry in json.loads(paretune("list", "targets", "--json").stdout)}
+    assert entries["host"]["kind"] == "host"
+    assert entries["host"]["options"]["threads"]["source"].startswith("chosen")

@@ -71,7 +71,12 @@ def test_a_spec_that_names_all_four_is_valid(installed: Path, tmp_path: Path) ->
     assert (said["ok"], said["space"], said["searcher"], said["architectures"]) == (True, "perceptron", "local_search", 39)
 
 
-@pytest.mark.parametrize("part", ["board", "perceptron", "local_search"])
+def test_a_spec_that_searches_networks_and_designs_is_valid(installed: Path, tmp_path: Path) -> None:
+    said = json.loads(paretune(installed, tmp_path, "validate", str(PLUGIN / "codesign.yaml"), "--json"))
+    assert (said["ok"], said["architectures"], said["designs"]) == (True, 75_866_112, 4 * 4)
+
+
+@pytest.mark.parametrize("part", ["board", "systolic", "perceptron", "local_search"])
 def test_each_part_keeps_its_contract(contracts: ModuleType, part: str) -> None:
     getattr(contracts, f"test_{part}_keeps_the_contract")()
 

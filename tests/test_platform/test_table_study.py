@@ -115,7 +115,7 @@ MISTAKES = [
     ('unit: "%"', "unit: mj", "task.metrics.accuracy.unit", "is a pure number"),
     ("epochs: 2}", "epochs: 3}", "training.epochs", "results after 2 or 9 epochs, not after 3"),
     (", test: [test_0, test_1]", "", "final", "no metric of the table has a test"),
-    ("objectives:", "hardware: {host: {kind: host}}\nobjectives:", "hardware", "measures nothing; remove this section"),
+    ("objectives:", "hardware: {host: {kind: host}}\nobjectives:", "hardware.host", "measures nothing; remove this target"),
     ("phone.latency_ms: {", "macs: {", "task.metrics.macs", "computed from the architecture already"),
     ("metric: phone.latency_ms", "metric: phone.latncy_ms", "objectives[1].metric", "Did you mean 'phone.latency_ms'?"),
     ("  metrics:", "  duplicates: avarage\n  metrics:", "task.duplicates", "unknown value 'avarage'"),

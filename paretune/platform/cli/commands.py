@@ -213,15 +213,20 @@ def sync(name: str, storage: Path, uri: str | None, as_json: bool) -> None:
 
 
 @main.command(
-    name="list", short_help="List what a spec may name.", epilog=examples("paretune list searchers", "paretune list spaces --json")
+    name="list",
+    short_help="List what a spec may name.",
+    epilog=examples("paretune list searchers", "paretune list targets", "paretune list spaces --json"),
 )
-@click.argument("what", type=click.Choice(["spaces", "searchers", "hardware", "tasks", "derived", "predictors"]))
+@click.argument("what", type=click.Choice(["spaces", "searchers", "hardware", "targets", "tasks", "derived", "predictors"]))
 @json_option
 def list_plugins(what: str, as_json: bool) -> None:
     """List what a spec may name, with the options of each."""
-    from paretune.platform.cli.show import show_plugins
+    from paretune.platform.cli.show import show_plugins, show_targets
 
-    show_plugins(what, as_json=as_json)
+    if what == "targets":
+        show_targets(as_json=as_json)
+    else:
+        show_plugins(what, as_json=as_json)
 
 
 @main.command(

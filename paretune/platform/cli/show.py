@@ -18,6 +18,7 @@ from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
 from paretune.hardware import HARDWARE
+from paretune.hardware.targets import Target, load_target, target_names
 from paretune.platform.cli.studies import again, study_folders
 from paretune.platform.mirror import MirrorState, mirror_state
 from paretune.platform.record.history import History
@@ -231,6 +232,23 @@ def show_plugins(what: str, *, as_json: bool) -> None:
             console.print(f"    {option['name']}: {option['type']}, {default}", markup=False)
 
 
+def show_targets(*, as_json: bool) -> None:
+    """The targets that come with paretune, with their numbers in JSON."""
+    targets = [load_target(name) for name in target_names()]
+    if as_json:
+        print_json([{"name": item.name, "kind": item.kind, "description": item.description, "options": _sourced(item)} for item in targets])
+        return
+    table = Table("target", "kind", "description", box=None, pad_edge=False)
+    for item in targets:
+        table.add_row(Text(item.name, "bold"), item.kind, Text(item.description))
+    console.print(table)
+
+
+def _sourced(target: Target) -> dict[str, dict[str, Any]]:
+    """Option -> value and source."""
+    return {name: {"value": value, "source": target.sources.get(name)} for name, value in target.options.items()}
+
+
 def _type(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         plain, *marks = get_args(annotation)
@@ -245,7 +263,8 @@ def show_plan(loaded: LoadedSpec, plan: Plan, *, as_json: bool) -> None:
     facts = {
         "name": plan.spec.name,
         "space": plan.spec.space.name,
-        "architectures": plan.space.size,
+        "architectures": plan.costs.network.size,
+        "designs": plan.costs.num_designs,
         "objectives": [f"{item.metric} {item.direction.value}" for item in plan.problem.objectives],
         "searcher": plan.spec.searcher.name,
         "trials": plan.spec.budget.trials,
@@ -255,9 +274,10 @@ def show_plan(loaded: LoadedSpec, plan: Plan, *, as_json: bool) -> None:
         print_json({"ok": True, "file": loaded.file, "notes": notes, **facts})
         return
     goals = " and ".join(f"{item.metric} {item.direction.value}" for item in plan.problem.objectives)
+    designs = f" on {plan.costs.num_designs:,} hardware designs" if plan.costs.hardware_decisions else ""
     console.print(
         f"{loaded.file}: ok. Study '{plan.spec.name}': {plan.spec.searcher.name}, {_budget(plan.spec.budget)}, "
-        f"over {plan.space.size:,} architectures of {plan.spec.space.name}; {goals}",
+        f"over {plan.costs.network.size:,} architectures of {plan.spec.space.name}{designs}; {goals}",
         markup=False,
     )
     for note in notes:

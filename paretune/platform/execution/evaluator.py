@@ -5,12 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretune.core.costs import CostModel
-from paretune.core.genotype import as_genotypes
 from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
-from paretune.core.protocols import Fidelity, Measurement, SearchSpace, Task
+from paretune.core.protocols import Fidelity, Measurement, Task
 from paretune.core.trial import Outcome
-from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.worker import discard_workspace, recall
 from paretune.platform.record.jobs import Evaluation, Job, Purpose
 
@@ -23,17 +21,11 @@ TEST_PREFIX = "test."
 """Metrics on held-out data are named apart from those that the search may look at."""
 
 
-def free_costs(space: SearchSpace, model: CostModel, genotype: tuple[int, ...]) -> dict[str, float]:
-    """What a network costs that needs no run: parameters, MACs, peak memory."""
-    workloads = space.workloads(as_genotypes([genotype], len(space.decisions)))
-    return {name: float(estimates.values[0]) for name, estimates in model.estimate(workloads, {}).items()}
-
-
 class StagedEvaluator:
     """Trains, validates and measures one candidate at a time.
 
     Args:
-        space: builds the network.
+        costs: what candidates are and what they cost before anything runs.
         task: trains and tests it.
         produced: every metric a search evaluation must contain, inner names with the target before the dot.
         targets: hardware that measures, by name.
@@ -41,9 +33,9 @@ class StagedEvaluator:
     """
 
     def __init__(
-        self, *, space: SearchSpace, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure"
+        self, *, costs: CandidateCosts, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure"
     ) -> None:
-        self._space, self._task, self._produced = space, task, dict(produced)
+        self._costs, self._task, self._produced = costs, task, dict(produced)
         self._targets, self._measure = targets, measure
 
     @property
@@ -54,13 +46,15 @@ class StagedEvaluator:
     def evaluate(self, job: Job, workspace: Path) -> Evaluation:
         """Train, validate, measure; for a final job also test and export."""
         network, result = self._task.train(
-            lambda: self._space.build(job.genotype),
+            lambda: self._costs.space.build(job.genotype),
             seed=job.seed,
             fidelity=Fidelity(epochs=job.epochs, schedule_epochs=job.schedule_epochs),
             checkpoint=workspace / "checkpoint",
         )
+        costs, computed = self._costs.of_candidate(job.genotype)
         details: dict[str, Any] = {"curve": [dict(record) for record in result.curve]}
-        costs = free_costs(self._space, FreeCosts(), job.genotype)
+        if computed:
+            details["computed"] = computed
         if result.outcome is not Outcome.OK:
             return Evaluation(outcome=result.outcome, metrics=costs, details=details, message="training diverged")
         hardware, details["measurements"] = self._measured_below(job, workspace) or self._measure_now(network)
@@ -100,7 +94,7 @@ class StagedEvaluator:
             "choices": dict(job.choices),
             "metrics": metrics,
             "task": self._task.name,
-            "space": self._space.name,
+            "space": self._costs.space.name,
             "seed": job.seed,
             "epochs": job.epochs,
         }

@@ -82,6 +82,8 @@ class JobFactory:
     """Digest of everything beside the architecture that decides a result: task, data, space, hardware, recipe."""
     search_epochs: int
     final_epochs: int
+    hardware: frozenset[str] = frozenset()
+    """Names of decisions that say nothing of the network: the same network on another design is trained from the same seed."""
     rungs: tuple[int, ...] = ()
     """Epochs of the rungs of a search with several fidelities, the last one `search_epochs`; empty where there is one fidelity."""
 
@@ -111,7 +113,8 @@ class JobFactory:
         schedule_epochs: int = 0,
     ) -> Job:
         architecture = fingerprint(dict(choices))
-        seed = derive_seed(self.study_seed, purpose, architecture, seed_index)
+        network = fingerprint({name: choice for name, choice in choices.items() if name not in self.hardware})
+        seed = derive_seed(self.study_seed, purpose, network, seed_index)
         parts = {"architecture": architecture, "protocol": self.protocol, "purpose": purpose, "seed": seed, "epochs": epochs}
         if schedule_epochs not in (0, epochs):
             parts = {**parts, "schedule_epochs": schedule_epochs}

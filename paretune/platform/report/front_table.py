@@ -8,6 +8,7 @@ from paretune.core.metrics import Direction
 from paretune.core.objectives import Objective
 from paretune.platform.record.history import History, Record
 from paretune.platform.record.summary import Spread, final_spreads
+from paretune.platform.report.computed import deviation
 from paretune.platform.report.markup import Cell, Markup, escaped, note, table
 from paretune.platform.report.measurements import quartile_range
 from paretune.platform.report.points import architecture
@@ -34,10 +35,7 @@ def front_table(history: History, front: Sequence[Record], scales: Mapping[str, 
         head += [_head(label(item.metric), "search", scales[item.metric]), _head("retrained", "mean ± std", scales[item.metric])]
         head += [_head("drop", "search to retrained", scales[item.metric])]
     head += [_head(label(name), "mean ± std", test_scales[name]) for name in tests]
-    head += [
-        _head(label(name), "median (IQR)" if any(quartile_range(record, name) is not None for record in front) else "", scales[name])
-        for name in rest
-    ]
+    head += [_head(label(name), _spread_words(front, name), scales[name]) for name in rest]
     rows = []
     for record in front[:ROWS_SHOWN]:
         spreads = finals.get(record.job.ask_index, {})
@@ -96,10 +94,18 @@ def _retrained(record: Record, objective: Objective, spreads: Mapping[str, Sprea
     return [shown.text(seen), f"{shown.spread(spread)} (n={spread.num})", f"{shown.text(drop)}"]
 
 
+def _spread_words(front: Sequence[Record], name: str) -> str:
+    """What stands in parentheses behind a cost."""
+    if any(quartile_range(record, name) is not None for record in front):
+        return "median (IQR)"
+    return "estimate (std. dev.)" if any(deviation(record, name) is not None for record in front) else ""
+
+
 def _cost(record: Record, name: str, shown: Scale) -> str:
     if name not in record.metrics:
         return "–"
     spread = quartile_range(record, name)
+    spread = deviation(record, name) if spread is None else spread
     return shown.text(record.metrics[name]) + (f" ({shown.text(spread)})" if spread is not None else "")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from paretune.core.genotype import canonical_json
 from paretune.core.metrics import unit_of
 from paretune.platform.record.history import History, Record
+from paretune.platform.report.computed import computed_parts, deviation
 from paretune.platform.report.markup import definitions, escaped, note, table
 from paretune.platform.report.units import label
 
@@ -63,26 +64,20 @@ def measurements_part(history: History) -> str:
                 _steadiness(records, name),
             ]
         )
-    parts = (
-        [table(["metric", "name", "source", "meaning", "interquartile range / median"], rows, numeric_from=4)]
-        if rows
-        else [note("No numbers yet.")]
-    )
+    parts = [table(["metric", "name", "source", "meaning", "spread"], rows, numeric_from=4)] if rows else [note("No numbers yet.")]
     for target in targets:
         parts.append(f"<h3>{escaped(target)}</h3>")
         parts.append(definitions(_environments(records, target)))
-    return "".join(parts)
+    return "".join([*parts, computed_parts(history)])
 
 
 def _steadiness(records: Sequence[Record], name: str) -> str:
-    shares = []
-    for record in records:
-        spread = quartile_range(record, name)
-        if spread is not None and record.metrics.get(name):
-            shares.append(spread / record.metrics[name])
-    if not shares:
-        return "–"
-    return f"median {100 * statistics.median(shares):.1f} %, worst {100 * max(shares):.1f} % (n={len(shares):,})"
+    for words, spread_of in (("interquartile range / median", quartile_range), ("standard deviation / estimate", deviation)):
+        spreads = [(record.metrics.get(name), spread_of(record, name)) for record in records]
+        shares = [spread / value for value, spread in spreads if value and spread is not None]
+        if shares:
+            return f"{words}: median {100 * statistics.median(shares):.1f} %, worst {100 * max(shares):.1f} % (n={len(shares):,})"
+    return "–"
 
 
 def _environments(records: Sequence[Record], target: str) -> list[tuple[str, str]]:

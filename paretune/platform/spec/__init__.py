@@ -3,7 +3,8 @@
 from paretune.platform.spec.compare import Change, refuse_changes, spec_changes
 from paretune.platform.spec.environment import resolve_env
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
-from paretune.platform.spec.model import StudySpec, TargetSpec
+from paretune.platform.spec.model import StudySpec
+from paretune.platform.spec.plugins import TargetSpec
 from paretune.platform.spec.template import template
 
 __all__ = [

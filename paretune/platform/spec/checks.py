@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from paretune.core.rng import stream
 from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import Loc
 from paretune.platform.spec.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    from paretune.hardware.free import FreeCosts
 
 Findings: TypeAlias = tuple[list[tuple[Loc, str]], list[str]]
 
@@ -163,37 +160,93 @@ def _percent(value: float, metric: Metric) -> str:
     return f". Did you mean {value / 100:g}?" if (metric.lower, metric.upper) == (0, 1) and 2 <= value <= 100 else ""
 
 
-def member_problems(spec: StudySpec, space: SearchSpace, free_costs: "FreeCosts", problem: Problem, *, thorough: bool) -> Findings:
-    """Architectures that cannot be laid out, limits that no sampled one meets, spaces smaller than the budget."""
-    problems: list[tuple[Loc, str]] = []
-    notes: list[str] = []
+class Costs(Protocol):
+    """What is known of candidates before anything runs."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """What candidates are."""
+        ...
+
+    @property
+    def targets(self) -> Mapping[str, object]:
+        """Computed hardware by name."""
+        ...
+
+    def values(self, genotypes_ND: Genotypes) -> Mapping[str, NDArray[np.float64]]:
+        """`(N,)` of every metric."""
+        ...
+
+    def target_values(self, target: str, genotypes_ND: Genotypes) -> Mapping[str, NDArray[np.float64]]:
+        """`(N,)` of every metric of one target."""
+        ...
+
+
+def member_problems(spec: StudySpec, costs: Costs, problem: Problem, *, thorough: bool) -> Findings:
+    """Architectures that cannot be laid out or computed, limits that no sampled one meets, spaces smaller than the budget."""
+    space = costs.space
     try:
         sampled_ND = sample(space, NUM_SAMPLED)
         space.workloads(sampled_ND[: NUM_BUILT + 2])
         if thorough:
             for genotype in sampled_ND[: NUM_BUILT + 2]:
                 space.build([int(gene) for gene in genotype])
-        costs = {name: estimates.values for name, estimates in free_costs.estimate(space.workloads(sampled_ND), {}).items()}
     except (BadInput, ValueError, ArithmeticError, RuntimeError) as error:
         return [(("space",), f"a member of the space cannot be built: {error}")], []
-    free = [(index, limit) for index, limit in enumerate(problem.constraints) if limit.metric in costs]
-    for index, limit in free:
-        met_N = _met(limit, costs[limit.metric])
-        if not met_N.any():
-            problems.append((("constraints", index), _none_meets(limit, costs[limit.metric])))
-    if free and not problems:
-        share = float(np.mean(np.all([_met(limit, costs[limit.metric]) for _, limit in free], axis=0)))
-        names = ", ".join(limit.metric for _, limit in free)
-        if share == 0:
-            problems.append((("constraints",), f"none of {NUM_SAMPLED:,} sampled architectures meets all of the limits on {names}"))
-        elif share < RARE:
-            notes.append(f"constraints: only {100 * share:.1f} % of the sampled architectures meet the limits on {names}")
+    refused: list[tuple[Loc, str]] = [
+        (("hardware", target), told) for target in costs.targets if (told := _refusal(costs, target, sampled_ND))
+    ]
+    if refused:
+        return refused, []
+    problems, notes = _limit_findings(spec, problem, costs.values(sampled_ND))
     trials = spec.budget.trials
     if space.size == 1:
         notes.append("space has 1 architecture; it will be tried once")
     elif trials is not None and space.size < trials:
         notes.append(f"space has {space.size:,} architectures, budget.trials is {trials:,}; all {space.size:,} will be tried once")
     return problems, notes
+
+
+def _refusal(costs: Costs, target: str, sampled_ND: Genotypes) -> str:
+    """Why a target cannot compute the sampled members; empty where it can."""
+    try:
+        costs.target_values(target, sampled_ND)
+    except BadInput as error:
+        return f"cannot compute every member of the space: {error}"
+    except (ValueError, ArithmeticError, RuntimeError, LookupError, TypeError, AttributeError) as error:  # somebody's own model
+        return f"its cost model fails on a member of the space: {type(error).__name__}: {error}"
+    return ""
+
+
+def _limit_findings(spec: StudySpec, problem: Problem, values: Mapping[str, NDArray[np.float64]]) -> Findings:
+    """Limits that no sampled member meets, or few; those that the hardware implies stand behind those of the spec."""
+    problems: list[tuple[Loc, str]] = []
+    free = [(index, limit) for index, limit in enumerate(problem.constraints) if limit.metric in values]
+    for index, limit in free:
+        if not _met(limit, values[limit.metric]).any():
+            problems.append(_unmet(spec, index, limit, values[limit.metric]))
+    if not free or problems:
+        return problems, []
+    share = float(np.mean(np.all([_met(limit, values[limit.metric]) for _, limit in free], axis=0)))
+    names = ", ".join(limit.metric for _, limit in free)
+    if share == 0:
+        return [(("constraints",), f"none of {NUM_SAMPLED:,} sampled architectures meets all of the limits on {names}")], []
+    if share < RARE:
+        return [], [f"constraints: only {100 * share:.1f} % of the sampled architectures meet the limits on {names}"]
+    return [], []
+
+
+def _unmet(spec: StudySpec, index: int, limit: Constraint, values_N: NDArray[np.float64]) -> tuple[Loc, str]:
+    if index < len(spec.constraints):
+        return ("constraints", index), _none_meets(limit, values_N)
+    target = limit.metric.partition(".")[0]
+    least = f"{100 * values_N.min():,.3g} %"
+    if len(np.unique(values_N)) == 1:
+        return ("hardware", target), f"the design does not fit: it exceeds the resources by {least} of what there is"
+    return (
+        "hardware",
+        target,
+    ), f"none of {NUM_SAMPLED:,} sampled designs fits; the nearest exceeds the resources by {least} of what there is"
 
 
 def sample(space: SearchSpace, count: int) -> Genotypes:

@@ -109,7 +109,9 @@ def _fields(spec: StudySpec) -> dict[Loc, object]:
                 is_options = name == "options" and (
                     (loc[:1] in (("hardware",), ("derived",)) and len(loc) == 2) or loc in (("task",), ("space",), ("searcher",))
                 )
-                walk(item, loc if is_options else (*loc, name))
+                # A target is its numbers: where the file lies and what it is called changes nothing.
+                if not (loc[:1] == ("hardware",) and len(loc) == 2 and name in ("target", "origin")):
+                    walk(item, loc if is_options else (*loc, name))
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
             for index, item in enumerate(value):
                 walk(item, (*loc, index))

@@ -12,11 +12,14 @@ from pydantic import ValidationError
 
 from paretune.core.errors import SpecError, SpecProblem
 from paretune.core.metrics import si_name
-from paretune.platform.spec.model import WRITTEN, StudySpec
+from paretune.hardware.targets import load_target
+from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, from_python, place, plain, shortened
+from paretune.platform.spec.plugins import WRITTEN
 from paretune.platform.spec.problems import Translator
 from paretune.platform.spec.reader import read_nodes
 from paretune.platform.spec.source import decode, read_text
+from paretune.platform.spec.targets import ReadTarget, read_targets
 
 PYTHON = "spec"
 """Stands for the file where the spec came from Python."""
@@ -62,15 +65,24 @@ def load_spec(path: Path | str, *, overrides: Mapping[str, object] | None = None
     return load_text(read_text(path), file=str(path), overrides=overrides)
 
 
-def load_text(text: str | bytes, *, file: str, overrides: Mapping[str, object] | None = None) -> LoadedSpec:
-    """As `load_spec`, from the content of a file."""
+def load_text(
+    text: str | bytes, *, file: str, overrides: Mapping[str, object] | None = None, read_target: ReadTarget | None = None
+) -> LoadedSpec:
+    """As `load_spec`, from the content of a file.
+
+    Args:
+        text: the content.
+        file: its name for messages; paths of target files start from its folder.
+        overrides: as in `load_spec`.
+        read_target: finds hardware targets; None reads their files.
+    """
     text = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), file=file)
     root, problems = read_nodes(text, file=file)
     notes = []
     for override, value in (overrides or {}).items():
         root = _overridden(root, override, value, problems)
         notes.append(f"{override} is overridden: {shortened(str(value))}")
-    return _validated(root, problems, text=text, file=file, notes=notes)
+    return _validated(root, problems, text=text, file=file, notes=notes, read_target=read_target)
 
 
 def spec_from_mapping(values: Mapping[str, object]) -> LoadedSpec:
@@ -86,9 +98,12 @@ def spec_from_mapping(values: Mapping[str, object]) -> LoadedSpec:
     return _validated(root, problems, text=_as_yaml(root), file=PYTHON, notes=[])
 
 
-def _validated(root: MapNode, problems: list[SpecProblem], *, text: str, file: str, notes: list[str]) -> LoadedSpec:
+def _validated(
+    root: MapNode, problems: list[SpecProblem], *, text: str, file: str, notes: list[str], read_target: ReadTarget | None = None
+) -> LoadedSpec:
     values = plain(root)
     assert isinstance(values, dict)
+    targets, bad_targets = read_targets(values, read_target or (lambda _, written: load_target(written, folder=Path(file).parent)))
     if "seed" not in values:
         seed = secrets.randbits(31)
         values["seed"] = Scalar(text=str(seed), quoted=False)
@@ -98,7 +113,7 @@ def _validated(root: MapNode, problems: list[SpecProblem], *, text: str, file: s
         spec = StudySpec.model_validate(values, by_alias=True, by_name=False, context=WRITTEN)
     except ValidationError as found:
         error = found
-    problems = _distinct([*problems, *Translator(root).problems(error, _crossing(root))])
+    problems = _distinct([*problems, *Translator(root, targets).problems(error, [*_crossing(root), *bad_targets])])
     if problems or spec is None:
         raise SpecError(file, problems)
     if len(spec.objectives) == 1:

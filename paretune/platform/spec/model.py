@@ -4,20 +4,16 @@ One model serves two forms. The *written* form comes from nodes (`Scalar`s, by a
 `model_dump(mode="json")` gives (by name: `time_s: 900.0`, SI units) and what the ledger keeps. Values in the model are always inner ones.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WrapValidator, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationInfo, WrapValidator, field_validator, model_validator
 
-from paretune.core.derived import DERIVED
-from paretune.core.errors import BadInput, UnknownName
 from paretune.core.metrics import Direction, si_name, unit_of
-from paretune.core.registry import Registry
-from paretune.hardware import HARDWARE
 from paretune.platform.spec.environment import check_tracking_uri
 from paretune.platform.spec.nodes import Scalar, shortened
-from paretune.platform.spec.options import null_is_none, options_model
-from paretune.platform.spec.suggest import GOALS, did_you_mean, nearest
+from paretune.platform.spec.options import null_is_none
+from paretune.platform.spec.plugins import DerivedSpec, SearcherSpec, Section, SpaceSpec, TargetSpec, TaskSpec, Text, at_key
+from paretune.platform.spec.suggest import GOALS
 from paretune.platform.spec.values import (
     duration,
     expect_scalar,
@@ -26,19 +22,13 @@ from paretune.platform.spec.values import (
     one_of,
     quantity,
     study_name,
-    text,
     whole_number,
     yes_no,
 )
-from paretune.searchers import SEARCHERS
-from paretune.spaces import SPACES
-from paretune.tasks import TASKS
 
 VERSION = 1
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 YEAR_S = 366 * 86400.0
-WRITTEN = "written"
-"""Validation context of the written form."""
 
 
 def auto_or(reader: Any) -> Any:
@@ -67,97 +57,7 @@ def _tracking_uri(value: object) -> object:
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Duration = Annotated[float, BeforeValidator(duration)]
-Text = Annotated[str, BeforeValidator(text)]
 TargetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,30}$")]
-
-
-class Section(BaseModel):
-    """Settings common to every part of the spec."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=False, validate_default=False)
-
-
-class PluginSpec(Section):
-    """A plugin by its registered name, and its options."""
-
-    registry: ClassVar[Registry]
-    key: ClassVar[str] = "name"
-
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Every option with its value, also those left at their defaults; JSON values."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_options(cls, value: object, info: ValidationInfo) -> object:
-        """Written form: split the name from the options, and check those against the signature."""
-        if info.context != WRITTEN or not isinstance(value, dict):
-            return value
-        written = dict(value)
-        chosen = written.pop(cls.key, None)
-        if not isinstance(chosen, Scalar) or chosen.is_null:
-            misspelt = {field: item for field, item in written.items() if nearest(field, [cls.key])}
-            return misspelt if chosen is None else {cls.key: chosen}
-        name = cls._registered(chosen)
-        try:
-            model = options_model(cls.registry, name)
-        except ImportError as error:
-            package = f"the package '{error.name}', which is not installed: pip install {error.name}" if error.name else str(error)
-            raise _at_key(cls.key, f"{cls.registry.kind} '{name}' needs {package}") from error
-        except BadInput as error:
-            raise _at_key(cls.key, str(error)) from error
-        options = model.model_validate(written).model_dump(mode="json", serialize_as_any=True)
-        return {cls.key: name, "options": options}
-
-    @classmethod
-    def _registered(cls, chosen: Scalar) -> str:
-        """The registered name that was meant; case does not matter."""
-        names = cls.registry.names()
-        for name in names:
-            if name.lower() == chosen.text.lower():
-                return name
-        error = UnknownName(cls.registry.kind, chosen.text, names)
-        raise _at_key(cls.key, f"unknown {error.kind} '{shortened(chosen.text)}'.{did_you_mean(chosen.text, names)} ({', '.join(names)})")
-
-
-def _at_key(key: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError("spec", "{text}", {"text": message, "field": key})
-
-
-class TaskSpec(PluginSpec):
-    """What the networks must do."""
-
-    registry: ClassVar[Registry] = TASKS
-    name: Text = Field(examples=["name: digits"])
-
-
-class SpaceSpec(PluginSpec):
-    """What may be built."""
-
-    registry: ClassVar[Registry] = SPACES
-    name: Text = Field(examples=["name: digits_conv"])
-
-
-class SearcherSpec(PluginSpec):
-    """What decides which candidate is tried next."""
-
-    registry: ClassVar[Registry] = SEARCHERS
-    name: Text = Field(examples=["name: nsga2"])
-
-
-class TargetSpec(PluginSpec):
-    """Hardware that the networks are meant for."""
-
-    registry: ClassVar[Registry] = HARDWARE
-    key: ClassVar[str] = "kind"
-    kind: Text = Field(examples=["kind: host"])
-
-
-class DerivedSpec(PluginSpec):
-    """A metric worked out from others."""
-
-    registry: ClassVar[Registry] = DERIVED
-    key: ClassVar[str] = "kind"
-    kind: Text = Field(examples=["kind: ratio"])
 
 
 def _in_metric_units(value: object, info: ValidationInfo) -> object:
@@ -211,7 +111,7 @@ class ConstraintSpec(OnMetric):
     @model_validator(mode="after")
     def _some_value_is_left(self) -> "ConstraintSpec":
         if self.max is not None and self.min is not None and self.min > self.max:
-            raise _at_key("max", f"no value of {self.shown_metric} is at least min and at most max; swap them?")
+            raise at_key("max", f"no value of {self.shown_metric} is at least min and at most max; swap them?")
         return self
 
 

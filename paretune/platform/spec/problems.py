@@ -1,13 +1,14 @@
 """pydantic's errors -> problems with a place in the file and words for the person who wrote it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from paretune.core.errors import ParetuneError, SpecProblem
-from paretune.platform.spec.model import PluginSpec, StudySpec
+from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, find, key_place, place, shape, shortened
+from paretune.platform.spec.plugins import PluginSpec
 from paretune.platform.spec.suggest import nearest
 
 NAMED = {"hardware": "a target", "derived": "a metric"}
@@ -46,15 +47,21 @@ def written_fields(model: type[BaseModel]) -> dict[str, Any]:
     """The fields of a section as they are written: alias or name -> pydantic's field; the options of a plugin stand beside its name."""
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     if issubclass(model, PluginSpec):
-        del fields["options"]
+        for name in ("options", "origin"):
+            fields.pop(name, None)
     return fields
 
 
 class Translator:
-    """Turns the errors of one document into problems."""
+    """Turns the errors of one document into problems.
 
-    def __init__(self, root: MapNode) -> None:
-        self.root = root
+    Args:
+        root: the document.
+        kinds: way to a hardware target that a file describes -> its kind, which the document does not have.
+    """
+
+    def __init__(self, root: MapNode, kinds: Mapping[Loc, str]) -> None:
+        self.root, self.kinds = root, kinds
         self.meant: set[Loc] = set()
         """Fields that a misspelt name stands for, so that they are not reported as missing too."""
 
@@ -151,7 +158,8 @@ class Translator:
             known += _options_of(model, owner) if owner else []
         near = nearest(name, known)
         if near:
-            self.meant.add((*loc[:-1], near))
+            instead = {model.key, *model.other_keys} if model is not None and issubclass(model, PluginSpec) else set()
+            self.meant |= {(*loc[:-1], field) for field in (instead if near in instead else {near})}
             told = f" Did you mean '{near}'?"
         else:
             told = self._elsewhere(name, model, owner)
@@ -159,6 +167,8 @@ class Translator:
         return SpecProblem(line=line, column=column, path=dotted(loc), message=message)
 
     def _plugin_name(self, model: type[PluginSpec], loc: Loc) -> str:
+        if loc in self.kinds:
+            return self.kinds[loc]
         _, node, _ = find(self.root, (*loc, model.key))
         names = model.registry.names()
         return next((name for name in names if isinstance(node, Scalar) and name.lower() == node.text.lower()), "")

@@ -12,7 +12,8 @@ seed: 1                       # decides every random draw; without it one is dra
 task: {name: digits}
 space: {name: digits_conv}
 
-# Targets by names of your choice; each measures metrics called TARGET.METRIC. See: paretune list hardware.
+# Targets by names of your choice; each gives metrics called TARGET.METRIC. {kind: ...}: paretune list hardware;
+# {target: ...}: paretune list targets, or a file of your own.
 hardware:
   host: {kind: host, runtime: onnxruntime}
 

@@ -1,8 +1,10 @@
 """The same through Python: run and resume a study in one call."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from paretune.hardware.targets import Target, load_target, target_names
 from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.compare import refuse_changes, spec_changes
@@ -48,9 +50,39 @@ def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, o
     return load_text(loaded.text, file=loaded.file, overrides=overrides) if overrides else loaded
 
 
-def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None) -> LoadedSpec:
-    """The spec of a study as its ledger has it, with some fields replaced."""
-    return load_text(header.spec_text, file=f"spec of study '{header.name}'", overrides={**header.overrides, **(overrides or {})})
+def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None, *, fresh: bool = False) -> LoadedSpec:
+    """The spec of a study as its ledger has it, with some fields replaced.
+
+    Args:
+        header: of the study.
+        overrides: field path -> value.
+        fresh: read the files of hardware targets again, where they are still there, instead of taking what the ledger has of them.
+    """
+    return load_text(
+        header.spec_text,
+        file=f"spec of study '{header.name}'",
+        overrides={**header.overrides, **(overrides or {})},
+        read_target=lambda name, written: _recorded_target(header, name, written, fresh=fresh),
+    )
+
+
+def _recorded_target(header: Header, name: str, written: str, *, fresh: bool) -> Target:
+    """A hardware target as the ledger has it, its options included; one that it does not have is read."""
+    known = header.spec.get("hardware", {}).get(name, {})
+    if known.get("target") != written:
+        return load_target(written)
+    origin = known["origin"]
+    file = origin.get("file", "")
+    if fresh and (Path(file).is_file() if file else written in target_names()):
+        return replace(load_target(file or written), name=written)
+    return Target(
+        name=written,
+        kind=known["kind"],
+        description=origin.get("description", ""),
+        options=known["options"],
+        sources=origin.get("sources", {}),
+        file=file,
+    )
 
 
 def resume(
@@ -83,7 +115,7 @@ def resume(
     old = recorded_spec(header)
     if spec is None:
         loaded, source = (
-            recorded_spec(header, overrides),
+            recorded_spec(header, overrides, fresh=True),
             SpecSource(text=header.spec_text, overrides={**header.overrides, **(overrides or {})}),
         )
     else:

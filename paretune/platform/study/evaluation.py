@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from paretune.core.metrics import Metric
 from paretune.core.protocols import SearchSpace, Task
 from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.execution.table_evaluator import TableEvaluator
 from paretune.platform.record.jobs import Evaluator
@@ -18,7 +19,7 @@ from paretune.tasks.table import TableTask
 if TYPE_CHECKING:
     from paretune.platform.execution.evaluator import Measure
 
-    Make = Callable[[Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
+    Make = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,9 @@ class EvaluationPlan:
     """How candidates are evaluated."""
 
     space: SearchSpace
-    """What can be evaluated of the space."""
+    """The networks that can be evaluated."""
     make: "Make"
-    """`(metrics of a search evaluation, hardware targets, how to measure)` -> the evaluator."""
+    """`(costs of candidates, metrics of a search evaluation, hardware that measures, how to measure)` -> the evaluator."""
     trains: bool
     """Whether networks are trained, so that they can be exported."""
     num_final_seeds: int
@@ -37,23 +38,23 @@ class EvaluationPlan:
     notes: tuple[str, ...] = ()
 
 
-def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
-    """Decide how candidates are evaluated, and check what depends on it.
+def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace, *, devices: tuple[str, ...]) -> EvaluationPlan:
+    """Decide how candidates are evaluated, and check what depends on it; `devices` are the targets that measure.
 
     Raises:
         BadOptions: a table does not fit the space.
     """
-    return _looked_up(spec, task, space) if isinstance(task, TableTask) else _trained(spec, task, space)
+    return _looked_up(spec, task, space, devices) if isinstance(task, TableTask) else _trained(spec, task, space)
 
 
 def _trained(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
-    def make(produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:
-        return StagedEvaluator(space=space, task=task, produced=produced, targets=targets, measure=measure)
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:
+        return StagedEvaluator(costs=costs, task=task, produced=produced, targets=targets, measure=measure)
 
     return EvaluationPlan(space=space, make=make, trains=True, num_final_seeds=spec.final.seeds if spec.final else 0)
 
 
-def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace) -> EvaluationPlan:
+def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: tuple[str, ...]) -> EvaluationPlan:
     table = task.table(space)
     known_space = restricted(space, table.genotypes)
     notes = []
@@ -65,24 +66,23 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace) -> Evaluati
         known = "1 run" if seeds == 1 else f"{seeds} runs"
         notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
 
-    def make(produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:  # noqa: ARG001 - nothing is measured
-        return TableEvaluator(table=table, space=known_space, produced=produced)
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:  # noqa: ARG001 - nothing is measured
+        return TableEvaluator(table=table, costs=costs, produced=produced)
 
     return EvaluationPlan(
         space=known_space,
         make=make,
         trains=False,
         num_final_seeds=seeds,
-        problems=tuple(_table_problems(spec, task)),
+        problems=tuple(_table_problems(spec, task, devices)),
         notes=tuple(notes),
     )
 
 
-def _table_problems(spec: StudySpec, task: TableTask) -> list[tuple[Loc, str]]:
+def _table_problems(spec: StudySpec, task: TableTask, devices: tuple[str, ...]) -> list[tuple[Loc, str]]:
     """What a table cannot do."""
-    problems: list[tuple[Loc, str]] = []
-    if spec.hardware:
-        problems.append((("hardware",), "task 'table' looks results up and measures nothing; remove this section"))
+    told = "task 'table' looks results up and measures nothing; remove this target, or name one that computes costs"
+    problems: list[tuple[Loc, str]] = [(("hardware", device), told) for device in devices]
     computed = {metric.name for metric in FreeCosts().metrics}
     for metric in task.metrics:
         if metric.name in computed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.files import TEMPORARY_PREFIX
-from paretune.core.protocols import Device, Measurement
+from paretune.core.protocols import Measurement
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History, Record
 from paretune.platform.study.api import recorded_spec
@@ -59,13 +59,11 @@ def _train(history: History, record: Record, workspace: Path) -> None:
     plan = build_plan(recorded_spec(history.header))
 
     def measure(name: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        device = plan.targets[name]
-        assert isinstance(device, Device)
-        return device.measure(network, example_shape)
+        return plan.devices[name].measure(network, example_shape)
 
     if not plan.evaluation.trains:
         raise BadInput(f"study '{history.header.name}' looked its results up and trained no network, so there is none to export")
-    evaluator = plan.make_evaluator(tuple(plan.targets), measure)
+    evaluator = plan.make_evaluator(tuple(plan.devices), measure)
     job = job_factory(plan).final(
         ask_index=record.job.ask_index, genotype=record.job.genotype, choices=dict(record.job.choices), seed_index=0
     )

@@ -4,7 +4,6 @@ Nothing is trained and no device is used. Mistakes come as one `SpecError` with 
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,24 +12,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.core.costs import CostModel
 from paretune.core.derived import DERIVED, DerivedMetric, with_derived_columns
-from paretune.core.errors import BadInput, BadOptions, SpecError, SpecProblem
+from paretune.core.errors import BadInput, SpecError
 from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import Device, ScoringTask, Searcher, SearchSpace, Task
-from paretune.core.registry import Registry
-from paretune.hardware import HARDWARE
-from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.checks import derived_problems, feature_problems, goal_problems, member_problems, metric_problems
 from paretune.platform.spec.load import LoadedSpec
-from paretune.platform.spec.model import OnMetric, PluginSpec, StudySpec
-from paretune.platform.spec.nodes import Loc, MapNode, dotted, find
+from paretune.platform.spec.model import StudySpec
+from paretune.platform.spec.nodes import Loc, find
 from paretune.platform.spec.options import option_values
-from paretune.platform.study.evaluation import EvaluationPlan, plan_evaluation
+from paretune.platform.study.builder import Builder
+from paretune.platform.study.evaluation import EvaluationPlan
+from paretune.platform.study.hardware import (
+    HardwarePlan,
+    all_metrics,
+    candidate_costs,
+    computed_metrics,
+    plan_hardware,
+    unused_targets,
+)
 from paretune.searchers import SEARCHERS
 from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
@@ -46,15 +51,16 @@ class Plan:
 
     spec: StudySpec
     space: SearchSpace
+    """What candidates are: networks, on hardware designs where there is something to choose."""
     task: Task
-    targets: Mapping[str, Device | CostModel]
-    """Hardware by target name. Made here for its metrics; the device that measures lives in an actor."""
+    devices: Mapping[str, Device]
+    """Hardware that measures, by target name. Made here for its metrics; the device that measures lives in an actor."""
+    costs: CandidateCosts
+    """What is known before anything runs: free costs and computed hardware."""
     problem: Problem
     """Objectives and constraints, inner names and values."""
     metrics: Mapping[str, Metric]
     """All that is known of a finished candidate, by inner name with the target's prefix."""
-    free_costs: FreeCosts
-    """What is known before anything runs."""
     ladder: Ladder | None
     """Epochs of the rungs of a search at several fidelities; None where every candidate is trained fully."""
     derived: tuple[DerivedMetric, ...]
@@ -70,14 +76,14 @@ class Plan:
         """What evaluates candidates, without the derived metrics.
 
         Args:
-            targets: hardware to measure on.
+            targets: devices to measure on.
             measure: how.
         """
-        return self.evaluation.make(self.evaluated, targets, measure)
+        return self.evaluation.make(self.costs, self.evaluated, targets, measure)
 
     def free(self, genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
         """`(N,)` of every metric that is known before anything runs, derived ones included, of N genotypes."""
-        return _free(self.space, self.free_costs, self.derived, genotypes_ND)
+        return _free(self.costs, self.derived, genotypes_ND)
 
     @property
     def evaluated(self) -> dict[str, Metric]:
@@ -96,125 +102,76 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
     Raises:
         SpecError: every mistake found, sorted by line.
     """
-    builder = _Builder(loaded)
+    builder = Builder(loaded)
     spec = loaded.spec
     task = builder.create(TASKS, ("task",), spec.task, spec.task.name)
-    targets = {name: builder.create(HARDWARE, ("hardware", name), target, target.kind) for name, target in spec.hardware.items()}
-    for name, hardware in targets.items():
-        if hardware is not None and not isinstance(hardware, Device):
-            told = f"'{spec.hardware[name].kind}' computes costs and does not measure; a target must have measure()"
-            builder.problems.append(loaded.problem(("hardware", name), told))
-    space = None
-    if task is not None:
-        supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}
-        space = builder.create(SPACES, ("space",), spec.space, spec.space.name, **supplied)
-    evaluation = builder.evaluation(task, space) if task is not None and space is not None else None
-    space = evaluation.space if evaluation is not None else None
-    free_costs = FreeCosts()
-    metrics = _all_metrics(task, targets, free_costs)
-    derived = _derived(builder, metrics) if task is not None and all(targets.values()) else ()
-    if task is not None and all(targets.values()):
+    hardware = plan_hardware(builder)
+    evaluation = _evaluation(builder, task, hardware)
+    costs = None if evaluation is None else candidate_costs(builder, evaluation.space, hardware)
+    all_there = task is not None and hardware.complete
+    metrics = all_metrics(builder, task, hardware)
+    derived = _derived(builder, metrics) if all_there else ()
+    if all_there:
         builder.add(metric_problems(spec, metrics))
         builder.add(goal_problems(spec, metrics))
-    problem = Problem(
-        objectives=tuple(Objective(metric=item.metric, direction=item.direction, reference=item.reference) for item in spec.objectives),
-        constraints=tuple(_constraint(item.metric, lower=item.min, upper=item.max) for item in spec.constraints),
-    )
+    problem = _problem(spec, costs)
+    space = None if costs is None else costs.space
     searcher_options = _searcher_options(builder, space, problem)
     builder.add((feature_problems(searcher_options, metrics, scored=isinstance(task, ScoringTask)), []))
     ladder = _ladder(builder)
-    if space is not None:
-        builder.add(member_problems(spec, space, free_costs, problem, thorough=thorough))
-    if builder.problems or task is None or space is None or evaluation is None:
+    if costs is not None:
+        builder.add(member_problems(spec, costs, problem, thorough=thorough))
+    if builder.problems or task is None or costs is None or evaluation is None:
         raise SpecError(loaded.file, builder.problems)
 
     def make_searcher() -> Searcher:
         name = spec.searcher.name
-        supplied: dict[str, Any] = {"costs": partial(_free, space, free_costs, derived)} if SEARCHERS.wants(name, "costs") else {}
+        supplied: dict[str, Any] = {"costs": partial(_free, costs, derived)} if SEARCHERS.wants(name, "costs") else {}
         if SEARCHERS.wants(name, "scores") and isinstance(task, ScoringTask):
-            supplied["scores"] = ProxyScores(task, space, study_seed=spec.seed)
+            supplied["scores"] = ProxyScores(task, costs.space, study_seed=spec.seed)
         searcher: Searcher = SEARCHERS.create(name, space, problem, seed=spec.seed, **supplied, **searcher_options)
         return searcher
 
-    notes = [*_unused_targets(spec), *builder.notes]
     return Plan(
         spec=spec,
-        space=space,
+        space=costs.space,
         task=task,
-        targets=targets,
+        devices=hardware.devices,
+        costs=costs,
         problem=problem,
-        metrics=metrics,
-        free_costs=free_costs,
+        metrics={**metrics, **computed_metrics(builder, costs)},
         derived=derived,
         ladder=ladder,
         make_searcher=make_searcher,
         evaluation=evaluation,
-        notes=tuple(notes),
+        notes=(*unused_targets(spec, hardware), *builder.notes),
     )
 
 
-def _free(
-    space: SearchSpace, model: FreeCosts, derived: tuple[DerivedMetric, ...], genotypes_ND: Genotypes
-) -> dict[str, NDArray[np.float64]]:
-    estimates = model.estimate(space.workloads(genotypes_ND), {})
-    return with_derived_columns({name: estimate.values for name, estimate in estimates.items()}, derived)
+def _evaluation(builder: Builder, task: Task | None, hardware: HardwarePlan) -> EvaluationPlan | None:
+    """How candidates are evaluated; None where task or space have mistakes."""
+    if task is None:
+        return None
+    chosen = builder.loaded.spec.space
+    supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}
+    space = builder.create(SPACES, ("space",), chosen, chosen.name, **supplied)
+    return None if space is None else builder.evaluation(task, space, tuple(hardware.devices))
 
 
-class _Builder:
-    """Makes plugins and gathers what goes wrong, with places."""
-
-    def __init__(self, loaded: LoadedSpec) -> None:
-        self.loaded = loaded
-        self.problems: list[SpecProblem] = []
-        self.notes: list[str] = []
-
-    def add(self, found: tuple[list[tuple[Loc, str]], list[str]]) -> None:
-        """Keep findings; one on a section is dropped where a field of the section is known to be wrong."""
-        problems, notes = found
-        for loc, message in problems:
-            if not any(problem.path.startswith(f"{dotted(loc)}.") for problem in self.problems):
-                self.problems.append(self.loaded.problem(loc, message))
-        self.notes += notes
-
-    def create(self, registry: Registry, loc: Loc, chosen: PluginSpec, name: str, *positional: object, **supplied: object) -> Any:
-        """A plugin, or None where it refuses its options; the reason is kept."""
-        try:
-            return registry.create(name, *positional, **option_values(registry, name, chosen.options), **supplied)
-        except BadInput as error:
-            self.refuse(loc, chosen, error)
-            return None
-
-    def evaluation(self, task: Task, space: SearchSpace) -> EvaluationPlan | None:
-        """How candidates are evaluated, or None where the task does not fit the space; the reasons are kept."""
-        try:
-            found = plan_evaluation(self.loaded.spec, task, space)
-        except BadInput as error:
-            self.refuse(("task",), self.loaded.spec.task, error)
-            return None
-        self.add((list(found.problems), list(found.notes)))
-        return found
-
-    def refuse(self, loc: Loc, chosen: PluginSpec, error: BadInput) -> None:
-        """Keep a plugin's refusal at the options it names (`option: message`, or `BadOptions`), or at the plugin."""
-        if isinstance(error, BadOptions):
-            self.problems += [self.loaded.problem((*loc, *way), told) for way, told in error.problems]
-            return
-        message = str(error)
-        named = re.match(r"(\w+): (.*)", message, re.DOTALL)
-        if named is None or named[1] not in chosen.options:
-            self.problems.append(self.loaded.problem(loc, message))
-            return
-        option, told = named[1], named[2]
-        value = chosen.options[option]
-        is_percent = isinstance(value, int | float) and 1 < value <= 100 and re.search(r"\b0 (and|to) 1\b", told)
-        hint = f". Did you mean {value / 100:g}?" if is_percent else ""
-        _, node, _ = find(self.loaded.root, loc)
-        written = isinstance(node, MapNode) and option in node.entries
-        problem = self.loaded.problem((*loc, option) if written else loc, f"{told}{hint}" if written else message)
-        self.problems.append(problem)
+def _problem(spec: StudySpec, costs: CandidateCosts | None) -> Problem:
+    """Objectives, the constraints of the spec, then those that the hardware's resources imply."""
+    implied = () if costs is None else costs.constraints
+    return Problem(
+        objectives=tuple(Objective(metric=item.metric, direction=item.direction, reference=item.reference) for item in spec.objectives),
+        constraints=(*(_constraint(item.metric, lower=item.min, upper=item.max) for item in spec.constraints), *implied),
+    )
 
 
-def _searcher_options(builder: _Builder, space: SearchSpace | None, problem: Problem) -> dict[str, Any]:
+def _free(costs: CandidateCosts, derived: tuple[DerivedMetric, ...], genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
+    return with_derived_columns(costs.values(genotypes_ND), derived)
+
+
+def _searcher_options(builder: Builder, space: SearchSpace | None, problem: Problem) -> dict[str, Any]:
     """The searcher's options, tried out on the space."""
     spec = builder.loaded.spec
     options = option_values(SEARCHERS, spec.searcher.name, spec.searcher.options)
@@ -231,16 +188,7 @@ def _searcher_options(builder: _Builder, space: SearchSpace | None, problem: Pro
     return options
 
 
-def _all_metrics(task: Task | None, targets: Mapping[str, Any], free_costs: FreeCosts) -> dict[str, Metric]:
-    """Inner name -> metric of all that is produced; those of a target carry its name."""
-    metrics = {metric.name: metric for metric in (*(task.metrics if task else ()), *free_costs.metrics)}
-    for target, hardware in targets.items():
-        for metric in hardware.metrics if hardware else ():
-            metrics[f"{target}.{metric.name}"] = replace(metric, name=f"{target}.{metric.name}")
-    return metrics
-
-
-def _derived(builder: _Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetric, ...]:
+def _derived(builder: Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetric, ...]:
     """Every derived metric that can be worked out, also put among `metrics`; a broken one is told once and not where it is used."""
     found = []
     for name, chosen in builder.loaded.spec.derived.items():
@@ -255,7 +203,7 @@ def _derived(builder: _Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetr
     return tuple(found)
 
 
-def _ladder(builder: _Builder) -> Ladder | None:
+def _ladder(builder: Builder) -> Ladder | None:
     """The rungs of the spec's fidelity section; a mistake is told at the field that it names."""
     fidelity = builder.loaded.spec.fidelity
     if fidelity is None:
@@ -271,14 +219,3 @@ def _ladder(builder: _Builder) -> Ladder | None:
 
 def _constraint(metric: str, *, lower: float | None, upper: float | None) -> Constraint:
     return Constraint(metric=metric, lower=-math.inf if lower is None else lower, upper=math.inf if upper is None else upper)
-
-
-def _unused_targets(spec: StudySpec) -> list[str]:
-    items: tuple[OnMetric, ...] = (*spec.objectives, *spec.constraints)
-    names = [name for chosen in spec.derived.values() for name in DERIVED.named_metrics(chosen.kind, chosen.options)]
-    used = {name.partition(".")[0] for name in (*(item.metric for item in items), *names)}
-    return [
-        f"hardware.{name}: no objective or constraint uses it; it is measured for the record only"
-        for name in spec.hardware
-        if name not in used
-    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
+from paretune.hardware import HARDWARE
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
 from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.fidelity_phase import FidelityPhase
@@ -24,6 +25,7 @@ from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
+from paretune.platform.spec.options import option_values
 from paretune.platform.study.networks import publish_networks
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
@@ -57,7 +59,8 @@ class StudyResult:
 def protocol_digest(plan: Plan) -> str:
     """Digest of everything beside the architecture that decides a result; part of every job's id."""
     spec = plan.spec.model_dump(mode="json")
-    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": spec["hardware"], "data": plan.task.digest()})
+    hardware = {name: {"kind": item["kind"], "options": item["options"]} for name, item in spec["hardware"].items()}
+    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,7 @@ def _run_phases(
     if history.phases.keys() >= {"search", "final"}:
         progress.message("nothing is left to run: the study is finished. More candidates: --set budget.trials=N")
         return
-    targets = () if evaluator is not None else tuple(spec.hardware)
+    targets = () if evaluator is not None else tuple(plan.devices)
     slots = spec.run.workers or max(1, available_cpus() - len(targets))
     at_a_time = "one candidate" if slots == 1 else f"{slots} candidates"
     progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {at_a_time} at a time")
@@ -234,7 +237,8 @@ class _Executor:
 
         self._folder, self._progress, self._stop = folder, progress, stop
         spec = plan.spec
-        handles = {target: start_device(spec.hardware[target].kind, spec.hardware[target].options) for target in targets}
+        chosen = {target: spec.hardware[target] for target in targets}
+        handles = {name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options)) for name, item in chosen.items()}
         self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
         if plan.derived:
             self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
@@ -267,6 +271,7 @@ def job_factory(plan: Plan) -> JobFactory:
         protocol=protocol_digest(plan),
         search_epochs=spec.training.epochs,
         final_epochs=spec.final.epochs if spec.final else spec.training.epochs,
+        hardware=frozenset(plan.costs.hardware_decisions),
         rungs=plan.ladder.epochs if plan.ladder else (),
     )
 
