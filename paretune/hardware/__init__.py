@@ -2,5 +2,13 @@
 
 from paretune.core.registry import Registry
 
-HARDWARE = Registry(kind="hardware", group="paretune.hardware", builtins={"host": "paretune.hardware.host:Host"})
+HARDWARE = Registry(
+    kind="hardware",
+    group="paretune.hardware",
+    builtins={
+        "host": "paretune.hardware.host:Host",
+        "slot_table": "paretune.hardware.slot_table:SlotTable",
+        "table": "paretune.hardware.layer_table:LayerTable",
+    },
+)
 """Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""
