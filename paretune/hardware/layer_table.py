@@ -118,10 +118,14 @@ class LayerTable:
         return is_between_L
 
     def _complaint(self, missing: list[list[int]]) -> str:
-        what = " by two entries around it" if self._interpolate else ""
-        told = [f"no entry for {in_words(row)}{what}" for row in missing[:SHOWN]]
-        near = [in_words(self._entries_EF[entry]) for entry in nearest(missing[0], self._entries_EF)]
+        what = ", ".join(in_words(row) for row in missing[:SHOWN])
         more = f" and {len(missing) - SHOWN} other layers" if len(missing) > SHOWN else ""
-        nearest_told = f"; nearest to the first: {', '.join(near)}" if near else "; it has no layers of this kind"
+        between = " and no two entries around it to interpolate" if self._interpolate else ""
+        near = [in_words(self._entries_EF[entry]) for entry in nearest(missing[0], self._entries_EF)]
+        nearest_told = (
+            f"nearest{' to the first' if len(missing) > 1 else ''}: {', '.join(near)}" if near else "it has no layers of this kind"
+        )
         command = self.facts.command or f"paretune measure {self.facts.device} SPACE --layers"
-        return f"lookup table '{self._name}' has {', '.join(told)}{more}{nearest_told}. Measure what is missing with '{command}'"
+        return (
+            f"lookup table '{self._name}' has no entry for {what}{more}{between}; {nearest_told}. Measure what is missing with '{command}'"
+        )

@@ -50,7 +50,7 @@ def test_losses_of_tensors_give_the_chain_rule() -> None:
     )
     loss.backward()
     # d/dE of .46 * (ln E / ln 30) ** .3 + .2 * (ln E) ** .6 + 1 + .1 * (E - 30) / 30.
-    energy = float(latency)
+    energy = latency.item()
     slope = (
         0.46 * 0.3 * (math.log(energy) / math.log(30)) ** -0.7 / (energy * math.log(30))
         + 0.2 * 0.6 * math.log(energy) ** -0.4 / energy
@@ -80,7 +80,7 @@ def test_gradient_is_the_finite_difference_and_torchs(case: tuple[AdditiveTable,
     tensors = [torch.tensor(logits_C, requires_grad=True) for logits_C in logits]
     expected = table.expected([torch.softmax(tensor, 0) for tensor in tensors])
     expected.backward()
-    assert float(expected) == pytest.approx(table.expected([softmax(logits_C) for logits_C in logits]))
+    assert expected.item() == pytest.approx(table.expected([softmax(logits_C) for logits_C in logits]))
     step = 1e-6
     for slot, logits_C in enumerate(logits):
         assert tensors[slot].grad is not None

@@ -50,13 +50,13 @@ def test_single_path_networks_of_one_form_sum_up_to_the_published_totals(data_fo
     assert totals_ms == pytest.approx([65.6914, 110.6524, 76.3622, 131.4578], abs=5e-5)
 
 
-@pytest.mark.parametrize(("column", "relative"), [("eyeriss", 1e-12), ("fpga", 1e-12), ("pixel3", 1e-12), ("raspi4", 1e-12)])
-def test_a_table_fitted_to_half_of_the_fbnet_latencies_is_exact_on_the_other_half(column: str, relative: float, data_folder: Path) -> None:
-    # codesign.md section 15: these four were made from a lookup table.
+@pytest.mark.parametrize("column", ["fpga", "pixel3"])
+def test_a_table_fitted_to_half_of_the_fbnet_latencies_is_exact_on_the_other_half(column: str, data_folder: Path) -> None:
+    # codesign.md section 15: these were made from a lookup table (as were eyeriss and raspi4, which this file does not have).
     frame = pd.read_parquet(data_folder / "help_latency" / "fbnet_latency.parquet")
     rows_ND, latency_s = fbnet_rows(frame), frame[column].to_numpy() * 1e-3
     table = fit_slots(FBNet(input_shape=(3, 32, 32), num_classes=100).decisions, rows_ND[:2500], latency_s[:2500])
-    assert residuals(table, rows_ND[2500:], latency_s[2500:]).max_relative < relative
+    assert residuals(table, rows_ND[2500:], latency_s[2500:]).max_relative < 1e-12
 
 
 def test_a_table_fitted_to_measured_latencies_says_how_far_they_are_from_a_sum(data_folder: Path) -> None:
@@ -143,11 +143,7 @@ def test_haq_table_has_a_slot_for_two_decisions(data_folder: Path, tmp_path: Pat
             return genotypes_ND
 
     found = model.estimate_architectures(Bits(input_shape=(1, 8, 8), num_classes=10), np.array([[0, 1, 1, 0]], dtype=np.int16), {})
-    second = dict(
-        zip(
-            *(list(part.values())[1] if isinstance(part, dict) else part["latency_s"][1] for part in (two.choices, two.values)), strict=True
-        )
-    )
+    second = dict(zip(entries.choices["layer1.weight_bits+layer1.activation_bits"], entries.values["latency_s"][1], strict=True))
     assert found["latency_s"].values == pytest.approx([first["4+8"] + second["8+4"]])
     with pytest.raises(BadInput, match="seconds_per_count: must be above 0"):
         read_haq(data_folder / "op_luts" / "haq_mobilenetv2_batch16_latency.npz", seconds_per_count=0.0)
