@@ -1,8 +1,8 @@
 """How well a lookup table of layers, made on this machine by what `paretune measure host SPACE --layers` does, ranks whole networks on it.
 
-For each space: a table of every layer (with --quick, and with --sampled, of the layers that the tested networks have), the sums it predicts,
-and the measured latency of random networks, measured twice. The noise floor is the rank correlation of the two measurements: no prediction can
-be expected to rank better than a second measurement does.
+For each space: a table of every layer (with --quick or --sampled only of the layers that the tested networks have), the sums it predicts,
+and the latency of random networks, measured twice. The noise floor is the rank correlation of the two measurements: no prediction can be
+expected to rank much better than a second measurement does.
 
 python benchmarks/host_table.py --quick
 """
@@ -72,9 +72,7 @@ def validate(name: str, options: argparse.Namespace) -> tuple[float, float]:
     truth_s = np.minimum(first_s, second_s)  # neighbours can only slow a run down
     predicted_s = table.estimate(space.workloads(genotypes_ND), {})["latency_s"].values
     error = predicted_s / truth_s - 1
-    print(
-        f"{options.networks} networks of {1e3 * truth_s.min():.3g} to {1e3 * truth_s.max():.3g} ms; measured by: the faster of two measurements"
-    )
+    print(f"{options.networks} networks of {1e3 * truth_s.min():.3g} to {1e3 * truth_s.max():.3g} ms, the faster of two measurements")
     print(f"{'':34}{'Spearman':>9}{'Kendall':>9}")
     print(ranks("table", predicted_s, truth_s))
     print(ranks("MACs", FreeCosts().estimate(space.workloads(genotypes_ND), {})["macs"].values, truth_s))
