@@ -34,7 +34,7 @@ QUICK = [
 def test_a_table_is_made_here_and_predicts_every_network_of_the_space(paretune: Command, folder: Path) -> None:
     done = paretune("measure", "host", "digits_conv", "--layers", "--to", "mine.parquet", *SPACE_OPTIONS, *QUICK)
     assert done.exit_code == 0, done.output
-    # Stem, expansion 8->16, depthwise of 8 and of 16, projections 8->8 and 16->8, pool, classifier; the stem and one projection differ.
+    # Stem, expansion 8->16, depthwise of 8 and of 16, projections 8->8 and 16->8, pool, classifier.
     assert (
         "8 different layers in 5,500 random networks. Of other networks they cover 100.0 % of the layers; 100.0 % are made of them"
         in done.stderr
@@ -69,7 +69,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> N
         told = process.communicate(timeout=60)[1]
     assert process.returncode == 130, told
     assert "Go on with: paretune measure host digits_conv --layers --to mine.parquet" in told
-    assert 1 <= len(known_layers(folder / "mine.parquet")) < 298
+    assert 1 <= len(known_layers(folder / "mine.parquet")) < 282
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,13 @@ def test_more_missing_layers_are_counted(tmp_path: Path) -> None:
         latency(LayerTable(file=path), [replace(STEM, out_channels=width) for width in (8, 16, 32, 48)] + [DEEP])
 
 
+def test_a_layer_of_a_kind_that_the_table_lacks_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no entry for linear 64->10; it has no layers of this kind"):
+        latency(
+            LayerTable(file=saved(tmp_path / "pixel4.parquet", {STEM: 1e-4})), [Layer(kind=Kind.LINEAR, in_channels=64, out_channels=10)]
+        )
+
+
 @pytest.mark.parametrize(
     ("layer", "words"),
     [

@@ -221,3 +221,16 @@ def test_a_device_that_measures_nothing_additive_is_refused() -> None:
 
     with pytest.raises(BadInput, match="measures no time and no energy"):
         LayerMeter(OnlyMemory())
+
+
+def test_energy_is_measured_layer_by_layer_where_the_device_tells_it(tmp_path: Path) -> None:
+    class WithEnergy(Exact):
+        metrics = (*Exact.metrics, Metric(name="energy_j", unit="j", direction=Direction.MIN, lower=0))
+
+        def measure(self, network: nn.Module, example_shape: tuple[int, ...]) -> Measurement:
+            found = super().measure(network, example_shape)
+            return Measurement(values={**found.values, "energy_j": 2 * found.values["latency_s"]}, details=found.details)
+
+    measure_layers(LayerMeter(WithEnergy()), all_layers().signatures, request(tmp_path))
+    found = LayerTable(file=tmp_path / "exact.parquet").estimate(SPACE.workloads(distinct_networks(SPACE, 5, seed=0)), {})
+    assert found["energy_j"].values == pytest.approx(2 * found["latency_s"].values)

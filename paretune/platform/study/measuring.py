@@ -1,7 +1,6 @@
 """Measuring campaigns as the command line starts them: which device, which space, which file, and how far they are."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -156,8 +155,7 @@ class Campaign:
         return TableRequest(path=path, device=self.target.name, space=space, command=command, batch=self.batch)
 
     def _say(self, line: str) -> None:
-        if not self.quiet:
-            print(line, file=sys.stderr)  # noqa: T201 -- the command's own output, beside the display
+        Console(stderr=True, quiet=self.quiet).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def open_both(target: TargetChoice, choice: SpaceChoice) -> tuple[Device, OpenSpace]:
