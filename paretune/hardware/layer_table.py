@@ -47,7 +47,8 @@ class LayerTable:
         self._entries_EF, self._values = entries.signatures, entries.values
         self._index = SignatureIndex.of(self._entries_EF)
         self._fused = [int(Kind[kind.upper()]) for kind in entries.facts.fused_kinds]
-        source = f"looked up in {path.name}, measured on {entries.facts.device}"
+        cpu = entries.facts.details.get("cpu")
+        source = f"looked up in {path.name}, measured on {entries.facts.device}{f' ({cpu})' if cpu else ''}"
         self._metrics = tuple(
             Metric(
                 name=name, unit=unit_of(name), direction=Direction.MIN, lower=0, free=True, description="sum over the layers", source=source

@@ -4,7 +4,7 @@ Legend: N networks, D decisions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,28 @@ from paretune.hardware.table_facts import TableFacts, unlike
 Row = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSource:
+    """Where the networks come from."""
+
+    space: SearchSpace
+    input_shape: tuple[int, ...]
+    """Of one input, without the batch."""
+    space_options: Mapping[str, Any]
+    """JSON, kept in the file so that the space can be made again."""
+
+    def made(self, device: Device) -> dict[str, Any]:
+        """What must be the same in a file that is gone on with."""
+        metrics = [metric.name for metric in device.metrics]
+        return {"space_options": dict(self.space_options), "input_shape": list(self.input_shape), "metrics": metrics}
+
+
 def measure_networks(
     device: Device,
-    space: SearchSpace,
+    source: NetworkSource,
     genotypes_ND: Genotypes,
     request: TableRequest,
     *,
-    input_shape: tuple[int, ...],
-    space_options: Mapping[str, Any],
     rounds: int = 1,
     monitor: Monitor | None = None,
     rules: Rules | None = None,
@@ -37,11 +51,9 @@ def measure_networks(
 
     Args:
         device: measures a network.
-        space: builds them.
+        source: builds them.
         genotypes_ND: which.
         request: where to, and what for.
-        input_shape: of one input, without the batch.
-        space_options: JSON, kept in the file so that the space can be made again.
         rounds: measurements of each network, of which the lowest counts.
         monitor: watches for drift; None for none.
         rules: how often it looks.
@@ -51,32 +63,42 @@ def measure_networks(
         BadInput: the file is of another device, runtime, batch or space.
         StorageError: the storage refuses.
     """
-    made: dict[str, Any] = {
-        "space_options": dict(space_options),
-        "input_shape": list(input_shape),
-        "metrics": [item.name for item in device.metrics],
-    }
-    rows: dict[Row, Reading] = {}
-    state: dict[str, TableFacts] = {}
-    if request.path.exists():
-        state["then"], rows = _gone_on(space, request, made)
+    file = _File(source, request, source.made(device))
+    shape = (request.batch, *source.input_shape)
 
     def measure(row: Row) -> Reading:
-        network = space.build(row)
-        return lowest([reading_of(device.measure(network, (request.batch, *input_shape))) for _ in range(rounds)])
+        network = source.space.build(row)
+        return lowest([reading_of(device.measure(network, shape)) for _ in range(rounds)])
 
-    def keep(row: Row, reading: Reading) -> None:
-        if "facts" not in state:
-            facts = made_by(reading.details, request, overhead={})
-            facts = replace(facts, format=FORMAT, fused_kinds=(), details={**facts.details, **made})
-            if "then" in state:
-                refuse_other(facts, state["then"], request.path)
-            state["facts"] = replace(state.get("then", facts), command=request.command)
-        rows[row] = reading
-        write_network_table(request.path, entries_of(rows, space, state["facts"]))
+    todo = [row for row in map(tuple, genotypes_ND.tolist()) if row not in file.rows]
+    return run_campaign(todo, measure, file.keep, monitor=monitor or NoMonitor(), rules=rules or Rules(), on_step=on_step)
 
-    todo = [row for row in map(tuple, genotypes_ND.tolist()) if row not in rows]
-    return run_campaign(todo, measure, keep, monitor=monitor or NoMonitor(), rules=rules or Rules(), on_step=on_step)
+
+class _File:
+    """A network table that grows."""
+
+    def __init__(self, source: NetworkSource, request: TableRequest, made: Mapping[str, Any]) -> None:
+        self._source, self._request, self._made = source, request, made
+        self._then: TableFacts | None = None
+        self._facts: TableFacts | None = None
+        self.rows: dict[Row, Reading] = {}
+        if request.path.exists():
+            self._then, self.rows = _gone_on(source.space, request, made)
+
+    def keep(self, row: Row, reading: Reading) -> None:
+        """Add a network and write the file."""
+        if self._facts is None:
+            self._facts = self._begun(reading)
+        self.rows[row] = reading
+        write_network_table(self._request.path, entries_of(self.rows, self._source.space, self._facts))
+
+    def _begun(self, reading: Reading) -> TableFacts:
+        """The facts, known with the first reading; refuses a file of another device."""
+        facts = made_by(reading.details, self._request, overhead={})
+        facts = replace(facts, format=FORMAT, fused_kinds=(), details={**facts.details, **self._made})
+        if self._then is not None:
+            refuse_other(facts, self._then, self._request.path)
+        return replace(self._then or facts, command=self._request.command)
 
 
 def known_networks(path: Path, space: SearchSpace) -> set[Row]:

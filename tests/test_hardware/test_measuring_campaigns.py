@@ -1,6 +1,7 @@
 """Building tables on a device whose latency is known exactly: it counts multiply-accumulates."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from paretune.hardware.layer_campaign import TableRequest, known_layers, measure
 from paretune.hardware.layer_census import Census, census, distinct_networks, random_networks, refuse_unmeasurable
 from paretune.hardware.layer_meter import LayerMeter
 from paretune.hardware.layer_table import LayerTable
-from paretune.hardware.network_campaign import measure_networks
+from paretune.hardware.network_campaign import NetworkSource, measure_networks
 from paretune.hardware.network_table_file import read_network_table
 from paretune.networks.counting import count_macs
 from paretune.networks.layer_probes import FUSED, PROBED
@@ -197,10 +198,11 @@ def test_random_networks_are_distinct_valid_and_all_there_are_where_they_are_few
 def test_measured_networks_go_on_and_are_read_with_their_decisions(tmp_path: Path) -> None:
     rows_ND = distinct_networks(SPACE, 6, seed=0)
     options = {"num_classes": 10, "kernels": [3]}
+    source = NetworkSource(space=SPACE, input_shape=(1, 8, 8), space_options=options)
     with pytest.raises(KeyboardInterrupt):
-        measure_networks(Exact(stops_after=3), SPACE, rows_ND, request(tmp_path), input_shape=(1, 8, 8), space_options=options)
+        measure_networks(Exact(stops_after=3), source, rows_ND, request(tmp_path))
     device = Exact()
-    measure_networks(device, SPACE, rows_ND, request(tmp_path), input_shape=(1, 8, 8), space_options=options)
+    measure_networks(device, source, rows_ND, request(tmp_path))
     assert device.measured == 3
     found = read_network_table(tmp_path / "exact.parquet", SPACE.decisions)
     assert np.array_equal(found.genotypes, rows_ND)
@@ -210,7 +212,7 @@ def test_measured_networks_go_on_and_are_read_with_their_decisions(tmp_path: Pat
     assert found.facts.details["space_options"] == options
     assert found.facts.details["input_shape"] == [1, 8, 8]
     with pytest.raises(BadInput, match=r"was made with input_shape \[1, 8, 8\], and this is input_shape \[1, 4, 4\]"):
-        measure_networks(device, SPACE, rows_ND, request(tmp_path), input_shape=(1, 4, 4), space_options=options)
+        measure_networks(device, replace(source, input_shape=(1, 4, 4)), rows_ND, request(tmp_path))
     with pytest.raises(BadInput, match="lacks columns of the decisions stage2"):
         read_network_table(tmp_path / "exact.parquet", DigitsConv(input_shape=(1, 8, 8), num_classes=10).decisions)
 

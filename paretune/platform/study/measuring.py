@@ -21,7 +21,7 @@ from paretune.hardware.layer_campaign import TableRequest, known_layers, measure
 from paretune.hardware.layer_census import census, distinct_networks, refuse_unmeasurable
 from paretune.hardware.layer_meter import LayerMeter
 from paretune.hardware.layer_signature import in_words
-from paretune.hardware.network_campaign import known_networks, measure_networks
+from paretune.hardware.network_campaign import NetworkSource, known_networks, measure_networks
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.api import read_spec
 from paretune.platform.study.plan import build_plan
@@ -134,11 +134,9 @@ class Campaign:
         with shown("networks", todo, quiet=self.quiet) as step:
             outcome = measure_networks(
                 device,
-                opened.space,
+                NetworkSource(space=opened.space, input_shape=opened.input_shape, space_options=opened.options),
                 genotypes_ND,
                 request,
-                input_shape=opened.input_shape,
-                space_options=opened.options,
                 rounds=self.rounds,
                 monitor=monitor or NoMonitor(),
                 on_step=lambda _: step(),
