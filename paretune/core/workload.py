@@ -194,9 +194,17 @@ class WorkloadBatch:
         Several input sizes give one output size where the stride is above 1; a layer that leaves `in_height` and `in_width` at 0 is
         taken to read the one that the stride divides, as maps that are halved again and again do (224 -> 112, not 223 -> 112).
         """
-        height_L = np.where(self.in_height > 0, self.in_height, self._usual_input(self.out_height))
-        width_L = np.where(self.in_width > 0, self.in_width, self._usual_input(self.out_width))
-        return self.in_channels * height_L * width_L * self.batch
+        return self.in_channels * self.read_height_L * self.read_width_L * self.batch
+
+    @property
+    def read_height_L(self) -> NDArray[np.int64]:
+        """Rows each layer reads, without padding; as for `input_elements_L` where `in_height` is 0."""
+        return np.where(self.in_height > 0, self.in_height, self._usual_input(self.out_height))
+
+    @property
+    def read_width_L(self) -> NDArray[np.int64]:
+        """Columns each layer reads, without padding."""
+        return np.where(self.in_width > 0, self.in_width, self._usual_input(self.out_width))
 
     def _usual_input(self, out_L: NDArray[np.int64]) -> NDArray[np.int64]:
         smallest_L = np.maximum((out_L - 1) * self.stride + self.kernel - 2 * self.padding, 1)

@@ -16,6 +16,8 @@ HARDWARE = Registry(
         "paleo": "paretune.hardware.paleo:Paleo",
         "roofline": "paretune.hardware.roofline:Roofline",
         "secure": "paretune.hardware.secure:Secure",
+        "slot_table": "paretune.hardware.slot_table:SlotTable",
+        "table": "paretune.hardware.layer_table:LayerTable",
     },
 )
 """Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""
