@@ -15,12 +15,19 @@ def reference_network() -> "nn.Module":
     Well below a millisecond on a laptop's core, so that it costs little between candidates; both kinds of convolution, since clocks and
     memory do not slow them alike. Do not change it: latencies of it are compared across sessions.
     """
-    from torch import Generator, nn, no_grad, randn
+    from torch.random import fork_rng
+
+    with fork_rng(devices=[]):  # layers draw their first weights; measuring must leave the global generator alone
+        return _with_fixed_weights(_layers())
+
+
+def _layers() -> "nn.Module":
+    from torch import nn
 
     def activated(layer: nn.Module) -> nn.Module:
         return nn.Sequential(layer, nn.ReLU())
 
-    network = nn.Sequential(
+    return nn.Sequential(
         activated(nn.Conv2d(3, 16, 3, stride=2, padding=1)),
         activated(nn.Conv2d(16, 16, 3, padding=1, groups=16)),
         activated(nn.Conv2d(16, 32, 1)),
@@ -30,9 +37,14 @@ def reference_network() -> "nn.Module":
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(64, 10),
-    ).eval()
+    )
+
+
+def _with_fixed_weights(network: "nn.Module") -> "nn.Module":
+    from torch import Generator, no_grad, randn
+
     generator = Generator().manual_seed(0)
     with no_grad():
-        for parameter in network.parameters():  # not the global generator: measuring must leave it alone
+        for parameter in network.parameters():
             parameter.copy_(0.1 * randn(parameter.shape, generator=generator))
-    return network
+    return network.eval()
