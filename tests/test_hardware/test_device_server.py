@@ -68,6 +68,19 @@ def test_a_remote_device_keeps_the_device_contract(address: str) -> None:
     check_device(lambda: tolerant(address), example_shape=SHAPE)
 
 
+def test_the_device_process_of_the_example_keeps_the_protocol() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "own_device.py")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        address = f"127.0.0.1:{int(process.stdout.readline())}"
+        check_device(lambda: tolerant(address), example_shape=SHAPE)
+        assert CliRunner().invoke(main, ["device", "check", address]).exit_code == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_measurement_tells_where_and_with_what_it_was_made(address: str) -> None:
     measurement = tolerant(address, peak_memory=True).measure(small_network(SHAPE).eval(), SHAPE)
     assert set(measurement.values) == {"latency_s", "measured_memory_bytes"}
@@ -102,6 +115,11 @@ def test_orders_beyond_the_limits_of_the_device_are_refused(address: str) -> Non
         measure_on(address, model, order(processor="cuda"), timeout_s=20)
     with pytest.raises(RequestRefused, match="'threads' is True"):
         measure_on(address, model, order(threads=True), timeout_s=20)
+
+
+def test_a_model_too_large_for_the_device_is_refused_and_not_a_broken_connection(address: str) -> None:
+    with pytest.raises(RequestRefused, match="the model of 3,145,728 bytes is larger than the limit of 1,048,576"):
+        measure_on(address, bytes(3 * 2**20), order(), timeout_s=20)
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,22 @@ def _answer(connection: socket.socket, peer: str, listener: socket.socket, limit
         except ProtocolError as error:
             reply = _refusal("", "", "request", str(error))
         send_frame(connection, Frame(reply), Deadline(REPLY_S))
+        _drain(connection, limits)
         logger.info("%s: %s %s", peer, reply["status"], reply.get("message", ""))
     except OSError as error:
         logger.warning("%s: %s", peer, error)
+
+
+def _drain(connection: socket.socket, limits: ServerLimits) -> None:
+    """Take in what the other side still sends of a request that was refused; a connection closed on it would lose the reply."""
+    connection.shutdown(socket.SHUT_WR)
+    deadline, left = Deadline(GREETING_S), 4 * limits.max_model_bytes
+    while left > 0:
+        connection.settimeout(deadline.left_s())
+        part = connection.recv(MIB)
+        if not part:
+            return
+        left -= len(part)
 
 
 def _reply(frame: Frame, connection: socket.socket, listener: socket.socket, limits: ServerLimits) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from paretune.platform.record.history import Header, History
 from paretune.platform.record.jobs import Evaluator, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
+from paretune.platform.spec.compare import ROADS
 from paretune.platform.study.networks import publish_networks
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
@@ -56,7 +57,11 @@ class StudyResult:
 def protocol_digest(plan: Plan) -> str:
     """Digest of everything beside the architecture that decides a result; part of every job's id."""
     spec = plan.spec.model_dump(mode="json")
-    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": spec["hardware"], "data": plan.task.digest()})
+    hardware = {
+        name: {**target, "options": {option: value for option, value in target["options"].items() if option not in ROADS}}
+        for name, target in spec["hardware"].items()
+    }
+    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
