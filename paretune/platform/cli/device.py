@@ -13,9 +13,8 @@ from paretune.platform.cli.group import examples
 @click.group(
     short_help="Measure on other devices.",
     epilog=examples(
-        "paretune device serve                         on the device: measure for whoever connects from there",
-        "ssh -N -L 7763:127.0.0.1:7763 pi@raspberry &  here: a tunnel to it",
-        "paretune device check 127.0.0.1:7763          here: who it is, how steady, is its clock right",
+        "paretune device serve                  on the device: measure for whoever connects from there",
+        "paretune device check 127.0.0.1:7763   here, at the end of a tunnel: versions, latency, noise, clock",
     ),
 )
 def device() -> None:
