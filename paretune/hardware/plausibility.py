@@ -40,10 +40,6 @@ class Roofline:
     peak_power_w: float = 10_000.0
     """Power drawn by the package."""
 
-    def least_s(self, work: Work) -> float:
-        """Time that no inference goes below."""
-        return max(work.macs / self.peak_macs_per_s, work.moved_bytes / self.peak_bytes_per_s)
-
     def check_latency(self, latency_s: float, work: Work) -> None:
         """Let no impossible time out.
 

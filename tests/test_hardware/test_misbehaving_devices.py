@@ -18,7 +18,9 @@ from torch import nn
 
 from paretune.core.errors import DeviceError
 from paretune.core.trial import Outcome
+from paretune.hardware.drift import DriftLimits
 from paretune.hardware.remote.device import Remote
+from paretune.hardware.remote.pool import DevicePool
 from paretune.networks.onnx_conversion import to_onnx
 from paretune.platform.execution.worker import classify
 
@@ -209,6 +211,26 @@ def test_measuring_waits_for_a_device_to_come_back(devices: list[Device]) -> Non
     devices[0].order(reference=["disconnect"] * 2)
     measurement = remote(devices[0], wait_s=30.0).measure(NETWORK, SHAPE)
     assert measurement.values["latency_s"] == pytest.approx(truth_s(), rel=0.03)
+
+
+def test_one_measurement_has_an_end_however_many_devices_fail(devices: list[Device]) -> None:
+    def drips(address: str) -> float:
+        clock.append(clock[-1] + 30)
+        raise DeviceError("too slow")
+
+    clock = [0.0]
+    pool = DevicePool(
+        [device.address for device in devices],
+        time_reference=lambda address: 1.0,
+        limits=DriftLimits(),
+        wait_s=1000.0,
+        total_s=50.0,
+        clock=lambda: clock[-1],
+        sleep=lambda seconds: clock.append(clock[-1] + seconds),
+    )
+    with pytest.raises(DeviceError, match=r"no device measured within 50 s.*too slow.*too slow"):
+        pool.measured(drips)
+    assert clock[-1] == 60
 
 
 def test_what_two_devices_refuse_is_the_networks_fault(devices: list[Device]) -> None:

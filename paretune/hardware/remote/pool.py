@@ -96,6 +96,7 @@ class DevicePool:
         refused: dict[str, str] = {}
         tries = Counter[str]()
         while True:  # ends: each turn counts a try, notes a refusal, or waits until the deadline
+            self._check_time(deadline)
             asked = next((member for member in self._members if not member.reason and member.address not in refused), None)
             if asked is None and refused:
                 raise DeviceError(_listed(refused))
@@ -118,6 +119,12 @@ class DevicePool:
     def quarantined(self) -> dict[str, str]:
         """Address -> reason of the devices that are out at the moment."""
         return {member.address: member.reason for member in self._members if member.reason}
+
+    def _check_time(self, deadline: Deadline) -> None:
+        try:
+            deadline.left_s()
+        except TimeoutError as error:
+            raise DeviceError(f"no device measured within {self._total_s:g} s. {_listed(self.quarantined())}") from error
 
     def _distrust(self, refused: Mapping[str, str], measured_by: str) -> None:
         """Put those in quarantine that refused what another one of their type could do."""
