@@ -1,6 +1,19 @@
 """`python -m paretune` and the `paretune` command."""
 
-from paretune.platform.cli.commands import main
+import sys
+
+
+def main() -> None:
+    """Run a command. The one that runs on measuring devices needs NumPy and ONNX Runtime only, so nothing else is imported for it."""
+    if sys.argv[1:3] == ["device", "serve"]:
+        from paretune.hardware.remote.server import main as serve
+
+        serve(sys.argv[3:])
+        return
+    from paretune.platform.cli.commands import main as command
+
+    command(prog_name="paretune")  # not "python -m paretune": messages, completion and documentation say paretune
+
 
 if __name__ == "__main__":
-    main(prog_name="paretune")  # not "python -m paretune": messages, completion and documentation say paretune
+    main()

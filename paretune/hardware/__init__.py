@@ -14,6 +14,7 @@ HARDWARE = Registry(
         "fpga_pipeline": "paretune.hardware.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.host:Host",
         "paleo": "paretune.hardware.paleo:Paleo",
+        "remote": "paretune.hardware.remote.device:Remote",
         "roofline": "paretune.hardware.roofline:Roofline",
         "secure": "paretune.hardware.secure:Secure",
         "slot_table": "paretune.hardware.slot_table:SlotTable",

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -85,12 +85,35 @@ def time_until_quiet(
     Raises:
         UnstableMeasurement: no attempt was quiet enough to count.
     """
+    return attempts_until_quiet(lambda: time_runs(run, plan, clock=clock), patience)
+
+
+def attempts_until_quiet(attempt: Callable[[], Timing], patience: Patience) -> tuple[Timing, int]:
+    """`time_until_quiet` for attempts that are made elsewhere.
+
+    Raises:
+        UnstableMeasurement: no attempt was quiet enough to count.
+    """
     attempts: list[Timing] = []
-    while len(attempts) < patience.max_attempts and not _reproduced(attempts, patience):
-        attempts.append(time_runs(run, plan, clock=clock))
+    while not enough_attempts(attempts, patience):
+        attempts.append(attempt())
+    return fastest_that_counts(attempts, patience), len(attempts)
+
+
+def enough_attempts(attempts: Sequence[Timing], patience: Patience) -> bool:
+    """Whether two quiet attempts agree, or there may be no more."""
+    return len(attempts) >= patience.max_attempts or _reproduced(attempts, patience)
+
+
+def fastest_that_counts(attempts: Sequence[Timing], patience: Patience) -> Timing:
+    """The fastest of the attempts that are quiet enough to count.
+
+    Raises:
+        UnstableMeasurement: none is.
+    """
     counting = [attempt for attempt in attempts if attempt.relative_iqr <= patience.max_relative_iqr]
     if counting:
-        return min(counting, key=lambda attempt: attempt.median_s), len(attempts)
+        return min(counting, key=lambda attempt: attempt.median_s)
     quietest = min(attempts, key=lambda attempt: attempt.relative_iqr)
     raise UnstableMeasurement(
         f"the latency is too noisy: median {quietest.median_s:.3g} s with an interquartile range of {quietest.relative_iqr:.0%} in the "
@@ -98,7 +121,7 @@ def time_until_quiet(
     )
 
 
-def _reproduced(attempts: list[Timing], patience: Patience) -> bool:
+def _reproduced(attempts: Sequence[Timing], patience: Patience) -> bool:
     """Whether the two fastest attempts are quiet and agree."""
     fastest = sorted(attempts, key=lambda attempt: attempt.median_s)[:2]
     return (
@@ -110,6 +133,12 @@ def _reproduced(attempts: list[Timing], patience: Patience) -> bool:
 
 def time_runs(run: Callable[[], object], plan: TimingPlan, *, clock: Clock = time.perf_counter_ns) -> Timing:
     """One attempt: warm-up and blocks of runs, without garbage collection meanwhile."""
+    samples_s, runs_per_block = sample_runs(run, plan, clock=clock)
+    return summarise(samples_s, runs_per_block=runs_per_block)
+
+
+def sample_runs(run: Callable[[], object], plan: TimingPlan, *, clock: Clock = time.perf_counter_ns) -> tuple[NDArray[np.float64], int]:
+    """The raw samples of one attempt: `(num_blocks,)` seconds of one run in each block, and the runs in a block."""
     with _no_garbage_collection():
         runs_per_block = _warm_up(run, plan, clock)
         samples_s: list[float] = []
@@ -124,7 +153,7 @@ def time_runs(run: Callable[[], object], plan: TimingPlan, *, clock: Clock = tim
                 after_ns - start_ns >= plan.max_s * 1e9 or median_interval(np.array(samples_s)) <= plan.relative_interval
             ):
                 break
-    return summarise(np.array(samples_s), runs_per_block=runs_per_block)
+    return np.array(samples_s), runs_per_block
 
 
 def summarise(samples_s: NDArray[np.float64], *, runs_per_block: int) -> Timing:

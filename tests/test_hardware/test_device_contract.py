@@ -18,7 +18,9 @@ SHAPE = (1, 1, 8, 8)
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
 def test_the_host_keeps_the_device_contract(runtime: Any) -> None:
-    check_device(lambda: Host(runtime=runtime, warm_up_s=0.005, max_s=0.05, max_relative_iqr=50.0, max_attempts=2))
+    check_device(
+        lambda: Host(runtime=runtime, warm_up_s=0.005, max_s=0.05, max_relative_iqr=50.0, max_attempts=2, max_drift=50.0, max_repeats=0)
+    )
 
 
 class Counter:

@@ -9,6 +9,8 @@ import pytest
 
 from paretune.core.errors import BadInput, SpecError
 from paretune.platform.spec import StudySpec, load_spec, load_text, refuse_changes, resolve_env, spec_changes, spec_from_mapping, template
+from paretune.platform.study.plan import build_plan
+from paretune.platform.study.study import protocol_digest
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MAPPING = {
@@ -151,6 +153,18 @@ def test_each_field_may_or_may_not_change_on_resume(old: str, new: str, path: st
     changes = {change.path: change.allowed for change in spec_changes(before, after)}
     assert changes[path] is allowed
     assert all(change is allowed for change in changes.values())
+
+
+@pytest.mark.parametrize(("option", "allowed"), [("addresses: ['127.0.0.1:7764']", True), ("wait_s: 5s", True), ("threads: 2", False)])
+def test_a_resumed_study_may_reach_its_devices_by_another_way_only(option: str, allowed: bool) -> None:
+    loaded = [
+        load_text(template().replace("kind: host, runtime: onnxruntime", target), file="study.yaml")
+        for target in ("kind: remote", f"kind: remote, {option}")
+    ]
+    changes = spec_changes(loaded[0].spec, loaded[1].spec)
+    assert [(change.path, change.allowed) for change in changes] == [(f"hardware.host.{option.partition(':')[0]}", allowed)]
+    digests = {protocol_digest(build_plan(item)) for item in loaded}
+    assert len(digests) == (1 if allowed else 2)
 
 
 def test_refused_change_shows_old_and_new_values_with_lines() -> None:

@@ -10,6 +10,7 @@ import click
 
 from paretune import __version__
 from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, SpecError, StudyLocked
+from paretune.platform.cli.device import device
 from paretune.platform.cli.group import EXIT_CODES, INTERRUPT_EXIT, ParetuneGroup, examples
 from paretune.platform.cli.measure import measure
 from paretune.platform.cli.studies import STORAGE, again, complete_study, free_name, refuse_taken_name, study_folder
@@ -38,6 +39,7 @@ def main() -> None:
     """Find networks that are accurate and fit the hardware they run on."""
 
 
+main.add_command(device)
 main.add_command(measure)
 
 storage_option = click.option(

@@ -36,6 +36,9 @@ RULES: Mapping[str, tuple[bool, str]] = {
 }
 """Field or section -> (allowed on resume, why)."""
 
+ROADS = ("addresses", "timeout_s", "wait_s")
+"""Options of a target that say how its devices are reached, not what they are: a tunnel may have another port tomorrow."""
+
 ABSENT = "(absent)"
 
 
@@ -61,10 +64,17 @@ def spec_changes(old: StudySpec, new: StudySpec) -> list[Change]:
     changes = []
     for loc in dict.fromkeys([*before, *after]):
         if before.get(loc, ABSENT) != after.get(loc, ABSENT):
-            allowed, reason = next(rule for field, rule in RULES.items() if f"{dotted(loc)}.".startswith((f"{field}.", f"{field}[")))
+            allowed, reason = _rule(loc)
             was, now = _shown(loc, before.get(loc, ABSENT), old), _shown(loc, after.get(loc, ABSENT), new)
             changes.append(Change(path=dotted(loc), old=was, new=now, allowed=allowed, reason=reason, loc=loc))
     return changes
+
+
+def _rule(loc: Loc) -> tuple[bool, str]:
+    """Whether a field may change, and why."""
+    if loc[0] == "hardware" and len(loc) == 3 and loc[2] in ROADS:
+        return True, "the same devices by another way"
+    return next(rule for field, rule in RULES.items() if f"{dotted(loc)}.".startswith((f"{field}.", f"{field}[")))
 
 
 def refuse_changes(study: str, changes: Sequence[Change], loaded: LoadedSpec) -> SpecChanged:

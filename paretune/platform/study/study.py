@@ -25,6 +25,7 @@ from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
+from paretune.platform.spec.compare import ROADS
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.networks import publish_networks
 from paretune.platform.study.plan import Plan
@@ -59,7 +60,10 @@ class StudyResult:
 def protocol_digest(plan: Plan) -> str:
     """Digest of everything beside the architecture that decides a result; part of every job's id."""
     spec = plan.spec.model_dump(mode="json")
-    hardware = {name: {"kind": item["kind"], "options": item["options"]} for name, item in spec["hardware"].items()}
+    hardware = {
+        name: {"kind": target["kind"], "options": {option: value for option, value in target["options"].items() if option not in ROADS}}
+        for name, target in spec["hardware"].items()
+    }
     return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest()})
 
 

@@ -1,0 +1,159 @@
+"""Drift of a measuring device: each measurement stands between two of a fixed reference network, and is repeated where they disagree.
+
+A measurement that was handed out cannot be taken back (the ledger only grows), so a candidate is bracketed before it is: reference,
+candidate, reference. Where a reference differs from its baseline, the device heats, throttles or is shared, and the candidate is
+measured again.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from paretune.core.errors import UnstableMeasurement
+
+logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftLimits:
+    """When a reference agrees with its baseline, and what to do where it does not."""
+
+    quiet_drift: float = 0.05
+    """The candidate is measured again where a reference beside it is slower or faster than the baseline by more than this share."""
+    max_drift: float = 0.05
+    """After the last repetition the one with the least drift counts, unless it is more than this."""
+    max_repeats: int = 3
+    """Repetitions at most."""
+    pause_s: float = 0.5
+    """Wait before the first repetition, twice as long before each further one: heat goes slowly."""
+    fresh_s: float = 2.0
+    """A reference younger than this also serves as the one before the next candidate."""
+    baseline_s: float | None = None
+    """Latency of the reference on a device in order; None measures it at the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceCheck:
+    """How the reference did around a measurement that counts."""
+
+    baseline_s: float
+    """What the reference takes on the device in order."""
+    before: float
+    """Latency of the reference before the measurement over its baseline."""
+    after: float
+    """The same after it."""
+    repeats: int
+    """How often the measurement was made again."""
+
+    @property
+    def drift(self) -> float:
+        """By which share the reference was slower or faster than its baseline, the worse of the two."""
+        return max(drift_of(self.before), drift_of(self.after))
+
+    def as_json(self) -> Mapping[str, Any]:
+        """For the details of a measurement."""
+        return {"baseline_s": self.baseline_s, "before": self.before, "after": self.after, "repeats": self.repeats}
+
+
+def drift_of(ratio: float) -> float:
+    """By which share something is slower or faster than it should be: 0.5 for 1.5 and for 1 / 1.5."""
+    return math.inf if ratio <= 0 else max(ratio, 1 / ratio) - 1
+
+
+class DriftWatch:
+    """Brackets measurements between references.
+
+    Args:
+        reference: measures the reference network; seconds.
+        limits: what to tolerate.
+        clock: monotonic seconds.
+        sleep: waits some seconds.
+    """
+
+    def __init__(
+        self,
+        reference: Callable[[], float],
+        limits: DriftLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._reference, self._limits, self._clock, self._sleep = reference, limits, clock, sleep
+        self._baseline_s = limits.baseline_s
+        self._last: tuple[float, float] | None = None
+        """When the last reference ended, and its ratio."""
+
+    def baseline_s(self) -> float:
+        """Latency of the reference on the device in order: measured until the two fastest of up to five agree, at the first call.
+
+        Raises:
+            UnstableMeasurement: they never do.
+        """
+        if self._baseline_s is None:
+            found_s: list[float] = []
+            while len(found_s) < 5 and not _agree(found_s, self._limits.quiet_drift):
+                found_s.append(self._reference())
+            if not _agree(found_s, self._limits.max_drift):
+                raise UnstableMeasurement(
+                    f"the reference network takes {', '.join(f'{value:.3g}' for value in found_s)} s in turn; no two within "
+                    f"{self._limits.max_drift:.0%}. Run less beside it, let the device cool, or raise max_drift"
+                )
+            self._baseline_s = min(found_s)
+            self._last = self._clock(), found_s[-1] / self._baseline_s
+        return self._baseline_s
+
+    def bracketed(self, measure: Callable[[], Found]) -> tuple[Found, ReferenceCheck]:
+        """Measure between two references, again while they drift; `measure` may be one network or a small group.
+
+        Raises:
+            UnstableMeasurement: the drift lasts.
+        """
+        baseline_s = self.baseline_s()
+        best: tuple[Found, ReferenceCheck] | None = None
+        for repeat in range(self._limits.max_repeats + 1):
+            if repeat:
+                self._sleep(self._limits.pause_s * 2 ** (repeat - 1))
+            before = self._fresh_ratio() if repeat == 0 else self._ratio()
+            if drift_of(before) > self._limits.max_drift:
+                continue  # it could not count
+            found = measure()
+            check = ReferenceCheck(baseline_s=baseline_s, before=before, after=self._ratio(), repeats=repeat)
+            if best is None or check.drift < best[1].drift:
+                best = found, check
+            if check.drift <= self._limits.quiet_drift:
+                break
+            logger.info("the reference takes %.2f of its baseline after a measurement; measured again", check.after)
+        if best is None or best[1].drift > self._limits.max_drift:
+            assert self._last is not None
+            raise UnstableMeasurement(
+                f"the reference network takes {self._last[1]:.2f} times its baseline of {baseline_s:.3g} s, also after "
+                f"{self._limits.max_repeats} repetitions; allowed is a drift of {self._limits.max_drift:.0%} (max_drift). "
+                "The device is slower or faster than it was: let it cool, run less beside it, or start anew for another baseline"
+            )
+        return best
+
+    def _fresh_ratio(self) -> float:
+        """The last reference where it is young, or else another."""
+        if self._last is not None and self._clock() - self._last[0] <= self._limits.fresh_s:
+            return self._last[1]
+        return self._ratio()
+
+    def _ratio(self) -> float:
+        """Measure the reference; its latency over the baseline."""
+        try:
+            ratio = self._reference() / self.baseline_s()
+        except UnstableMeasurement:
+            ratio = math.inf  # too noisy to tell is as bad as too slow
+        self._last = self._clock(), ratio
+        return ratio
+
+
+def _agree(values: list[float], share: float) -> bool:
+    """Whether the two smallest values differ by no more than a share."""
+    low, *others = sorted(values) or [0.0]
+    return bool(others) and others[0] <= (1 + share) * low

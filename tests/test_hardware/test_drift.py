@@ -1,0 +1,134 @@
+"""Measurements between references: what is repeated, what is refused, on a simulated device and clock."""
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+
+import pytest
+
+from paretune.core.errors import UnstableMeasurement
+from paretune.hardware.drift import DriftLimits, DriftWatch, drift_of
+from paretune.hardware.reference_network import REFERENCE_SHAPE, reference_network
+
+
+class Heating:
+    """Everything that runs, reference or candidate, takes the next of the given factors times its true time."""
+
+    def __init__(self, factors: Iterator[float], **limits: float) -> None:
+        self.factors, self.now_s, self.slept_s = factors, 0.0, list[float]()
+        self.num_references = 0
+        self.watch = DriftWatch(self.reference, DriftLimits(**limits), clock=lambda: self.now_s, sleep=self.sleep)  # type: ignore[arg-type]
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.slept_s.append(seconds)
+
+    def run(self, true_s: float) -> float:
+        taken_s = true_s * next(self.factors)
+        self.now_s += taken_s
+        return taken_s
+
+    def reference(self) -> float:
+        self.num_references += 1
+        return self.run(0.1)
+
+    def candidate(self) -> float:
+        return self.run(0.3)
+
+
+def test_steady_device_is_measured_once_and_a_fresh_reference_serves_twice() -> None:
+    device = Heating(repeat(1.0))
+    for _ in range(3):
+        found, check = device.watch.bracketed(device.candidate)
+        assert (found, check.repeats) == (pytest.approx(0.3), 0)
+        assert (check.before, check.after) == (pytest.approx(1), pytest.approx(1))
+    # Two for the baseline, then one behind each candidate.
+    assert device.num_references == 5
+
+
+def test_an_old_reference_is_measured_anew_before_a_candidate() -> None:
+    device = Heating(repeat(1.0), fresh_s=2.0)
+    device.watch.bracketed(device.candidate)
+    before = device.num_references
+    device.now_s += 10
+    device.watch.bracketed(device.candidate)
+    assert device.num_references == before + 2
+
+
+def test_a_slowdown_behind_a_candidate_repeats_it() -> None:
+    # Baseline twice; candidate and reference at half speed; then both in order.
+    device = Heating(chain([1, 1, 2, 2], repeat(1.0)))
+    found, check = device.watch.bracketed(device.candidate)
+    assert found == pytest.approx(0.3)
+    assert check.repeats == 1
+    assert device.slept_s == [0.5]
+
+
+def test_a_slowdown_only_before_a_candidate_repeats_it_too() -> None:
+    device = Heating(chain([1, 1], [1, 1], [1.2, 1, 1], repeat(1.0)), max_drift=0.5)
+    device.watch.bracketed(device.candidate)
+    device.now_s += 10
+    _, check = device.watch.bracketed(device.candidate)
+    assert check.repeats == 1
+    assert check.drift == pytest.approx(0)
+
+
+def test_pauses_between_repetitions_double_and_lasting_drift_is_refused() -> None:
+    device = Heating(chain([1, 1], repeat(2.0)), max_repeats=3)
+    with pytest.raises(UnstableMeasurement, match=r"takes 2.00 times its baseline of 0.1 s, also after 3 repetitions"):
+        device.watch.bracketed(device.candidate)
+    assert device.slept_s == [0.5, 1.0, 2.0]
+
+
+def test_of_drifts_that_are_tolerated_the_smallest_counts() -> None:
+    # Drifts of 30, 10 and 20 % behind the three candidates; the references before the repetitions are in order.
+    device = Heating(chain([1, 1], [1, 1.3], [1, 1.01, 1.1], [1, 1.02, 1.2]), max_drift=0.5, max_repeats=2)
+    found, check = device.watch.bracketed(device.candidate)
+    assert found == pytest.approx(0.3 * 1.01)
+    assert (check.repeats, check.drift) == (1, pytest.approx(0.1))
+
+
+def test_faster_than_the_baseline_is_drift_as_well() -> None:
+    assert drift_of(0.5) == drift_of(2.0) == pytest.approx(1.0)
+    device = Heating(chain([1, 1], repeat(0.5)), max_repeats=1)
+    with pytest.raises(UnstableMeasurement, match=r"0.50 times"):
+        device.watch.bracketed(device.candidate)
+
+
+def test_the_baseline_is_where_two_references_agree() -> None:
+    # 0.14, 0.1, 0.12, 0.103: the two fastest differ by 3 %.
+    assert Heating(chain([1.4, 1, 1.2, 1.03], repeat(9.0))).watch.baseline_s() == pytest.approx(0.1)
+    with pytest.raises(UnstableMeasurement, match="no two within 5%"):
+        Heating(iter([1, 2, 4, 8, 16])).watch.baseline_s()
+
+
+def test_a_reference_too_noisy_to_tell_counts_as_drift() -> None:
+    device = Heating(chain([1, 1], [1], repeat(1.0)))
+    device.watch.baseline_s()
+    noisy = iter([UnstableMeasurement("noisy"), None])
+    quiet = device.reference
+
+    def reference() -> float:
+        if error := next(noisy, None):
+            raise error
+        return quiet()
+
+    device.watch._reference = reference
+    _, check = device.watch.bracketed(device.candidate)
+    assert check.repeats == 1
+
+
+def test_the_reference_network_is_the_same_every_time_and_leaves_random_numbers_alone() -> None:
+    import torch
+
+    from paretune.networks.counting import count_macs
+
+    before = torch.get_rng_state()
+    one = reference_network()
+    torch.manual_seed(5)
+    other = reference_network()
+    assert all(torch.equal(weights, other.state_dict()[name]) for name, weights in one.state_dict().items())
+    torch.set_rng_state(before)
+    reference_network()
+    assert torch.equal(torch.get_rng_state(), before)
+    # 256 positions * (27*16 + 9*16 + 16*32), 64 * (9*32*32 + 9*32 + 32*64), 640.
+    assert count_macs(one, REFERENCE_SHAPE) == 256 * (432 + 144 + 512) + 64 * (9216 + 288 + 2048) + 640 == 1_018_496
