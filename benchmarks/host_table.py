@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from paretune.core.protocols import SearchSpace
+from paretune.hardware.campaigns.layer_campaign import TableRequest, measure_layers
+from paretune.hardware.campaigns.layer_census import census, random_networks
+from paretune.hardware.campaigns.layer_meter import LayerMeter
 from paretune.hardware.free import FreeCosts
-from paretune.hardware.host import Host
-from paretune.hardware.layer_campaign import TableRequest, measure_layers
-from paretune.hardware.layer_census import census, random_networks
-from paretune.hardware.layer_meter import LayerMeter
-from paretune.hardware.layer_table import LayerTable
+from paretune.hardware.measured.host import Host
+from paretune.hardware.tables.layer_table import LayerTable
 from paretune.networks.layer_probes import FUSED
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.mobile import Mobile

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from paretune.hardware.layer_campaign import known_layers
-from paretune.hardware.layer_census import distinct_networks
-from paretune.hardware.layer_table import LayerTable
-from paretune.hardware.network_table_file import read_network_table
+from paretune.hardware.campaigns.layer_campaign import known_layers
+from paretune.hardware.campaigns.layer_census import distinct_networks
+from paretune.hardware.tables.layer_table import LayerTable
+from paretune.hardware.tables.network_table_file import read_network_table
 from paretune.spaces.digits_conv import DigitsConv
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.hardware.remote.protocol import HEADER, MAGIC, Deadline, Frame, digest, receive_frame
+from paretune.hardware.measured.remote.protocol import HEADER, MAGIC, Deadline, Frame, digest, receive_frame
 
 REFERENCE_SHAPE = [1, 3, 32, 32]
 BAD_VALUES: dict[str, Any] = {

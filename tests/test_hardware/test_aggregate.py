@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretune.hardware.aggregate import as_predecessors, chain, list_schedule, pipeline_latency, sequence_latency
+from paretune.hardware.analytic.aggregate import as_predecessors, chain, list_schedule, pipeline_latency, sequence_latency
 
 CANNOT = np.inf
 MODEST = settings(max_examples=60, deadline=None)

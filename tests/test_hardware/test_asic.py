@@ -6,8 +6,8 @@ import pytest
 from paretune.core.costs import design_violation, one_design
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.asic import Asic
-from paretune.hardware.asic_dataflows import COSTS, layer_shapes
+from paretune.hardware.analytic.asic import Asic
+from paretune.hardware.analytic.asic_dataflows import COSTS, layer_shapes
 from paretune.testing.cost_model import check_cost_model, small_network
 
 

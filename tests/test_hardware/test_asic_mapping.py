@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from paretune.hardware.asic_mapping import list_schedule, map_layers
+from paretune.hardware.analytic.asic_mapping import list_schedule, map_layers
 
 TIMES = st.floats(0.0, 10.0).map(lambda value: round(value, 2))
 

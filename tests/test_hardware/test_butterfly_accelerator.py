@@ -6,7 +6,7 @@ import pytest
 from paretune.core.costs import design_violation, one_design
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.butterfly import Butterfly
+from paretune.hardware.analytic.butterfly import Butterfly
 from paretune.spaces.transformer import Transformer
 from paretune.testing.cost_model import check_cost_model
 

@@ -5,8 +5,8 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.crossbar import Crossbar
-from paretune.hardware.crossbar_mapping import full_precision_adc_bits, map_to_tiles
+from paretune.hardware.analytic.crossbar import Crossbar
+from paretune.hardware.analytic.crossbar_mapping import full_precision_adc_bits, map_to_tiles
 from paretune.testing.cost_model import check_cost_model
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from paretune.core.protocols import Measurement
-from paretune.hardware.host import Host
+from paretune.hardware.measured.host import Host
 from paretune.testing.device import check_device
 
 SHAPE = (1, 1, 8, 8)

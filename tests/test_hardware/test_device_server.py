@@ -16,10 +16,20 @@ from click.testing import CliRunner
 from torch import nn
 
 from paretune.core.errors import BadInput, BadOptions, DeviceError
-from paretune.hardware.remote.client import DeviceMisbehaved, RequestRefused, greet, measure_on
-from paretune.hardware.remote.device import Remote
-from paretune.hardware.remote.protocol import HEADER, MAGIC, Deadline, Frame, Order, ProtocolError, receive_frame, send_frame, strict_json
-from paretune.hardware.remote.server import refuse_network_address
+from paretune.hardware.measured.remote.client import DeviceMisbehaved, RequestRefused, greet, measure_on
+from paretune.hardware.measured.remote.device import Remote
+from paretune.hardware.measured.remote.protocol import (
+    HEADER,
+    MAGIC,
+    Deadline,
+    Frame,
+    Order,
+    ProtocolError,
+    receive_frame,
+    send_frame,
+    strict_json,
+)
+from paretune.hardware.measured.remote.server import refuse_network_address
 from paretune.networks.onnx_conversion import to_onnx
 from paretune.platform.cli.commands import main
 from paretune.testing.device import check_device, small_network
@@ -214,7 +224,7 @@ def test_json_that_is_not_strict_is_refused(text: bytes, told: str) -> None:
 
 
 def test_a_number_too_large_for_a_float_is_no_time() -> None:
-    from paretune.hardware.remote.protocol import Fields
+    from paretune.hardware.measured.remote.protocol import Fields
 
     fields = Fields(strict_json(b'{"a":1e999}'), "reply")
     with pytest.raises(ProtocolError, match="'a' is inf"):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes
-from paretune.hardware.additive import AdditiveTable, fbnet_temperature, gumbel_softmax, softmax, tabulate
-from paretune.hardware.differentiable import SinglePathRuntime, fbnet_loss, proxyless_add_linear_loss, proxyless_mul_log_loss
-from paretune.hardware.published_tables import read_single_path, single_path_runtime
+from paretune.hardware.tables.additive import AdditiveTable, fbnet_temperature, gumbel_softmax, softmax, tabulate
+from paretune.hardware.tables.differentiable import SinglePathRuntime, fbnet_loss, proxyless_add_linear_loss, proxyless_mul_log_loss
+from paretune.hardware.tables.published_tables import read_single_path, single_path_runtime
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.fbnet import FBNet
 

@@ -6,8 +6,8 @@ from itertools import chain, repeat
 import pytest
 
 from paretune.core.errors import UnstableMeasurement
-from paretune.hardware.drift import DriftLimits, DriftWatch, drift_of
-from paretune.hardware.reference_network import REFERENCE_SHAPE, reference_network
+from paretune.hardware.measured.drift import DriftLimits, DriftWatch, drift_of
+from paretune.hardware.measured.reference_network import REFERENCE_SHAPE, reference_network
 
 
 class Heating:

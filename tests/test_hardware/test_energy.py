@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import BadInput, DeviceError
-from paretune.hardware.energy import NvmlCounter, RaplCounter, measure_energy
-from paretune.hardware.host import Host
+from paretune.hardware.measured.energy import NvmlCounter, RaplCounter, measure_energy
+from paretune.hardware.measured.host import Host
 
 RANGE_UJ = 262_143_328_850
 """Of a real package zone."""

@@ -13,10 +13,10 @@ from torch import nn
 from paretune.core.errors import BadInput, BadOptions, DeviceError, UnstableMeasurement
 from paretune.core.metrics import checked_metrics
 from paretune.core.protocols import Device
-from paretune.hardware.host import Host
-from paretune.hardware.onnx_sessions import available_processors
-from paretune.hardware.plausibility import GENEROUS, Roofline, Work, work_of
-from paretune.hardware.torch_runs import EventClock
+from paretune.hardware.measured.host import Host
+from paretune.hardware.measured.onnx_sessions import available_processors
+from paretune.hardware.measured.plausibility import GENEROUS, Roofline, Work, work_of
+from paretune.hardware.measured.torch_runs import EventClock
 
 
 def quick_host(runtime: str = "onnxruntime", **options: Any) -> Host:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from paretune.core.errors import BadInput, BadOptions
 from paretune.core.workload import Kind, Layer, WorkloadBatch
 from paretune.hardware import HARDWARE
-from paretune.hardware.layer_signature import SIGNATURE, SignatureIndex, as_rows, in_words, layer_of, signature_columns, signature_of
-from paretune.hardware.layer_table import LayerTable
-from paretune.hardware.layer_table_file import LayerEntries, read_layer_table, write_layer_table
-from paretune.hardware.table_facts import TableFacts
+from paretune.hardware.tables.layer_signature import SIGNATURE, SignatureIndex, as_rows, in_words, layer_of, signature_columns, signature_of
+from paretune.hardware.tables.layer_table import LayerTable
+from paretune.hardware.tables.layer_table_file import LayerEntries, read_layer_table, write_layer_table
+from paretune.hardware.tables.table_facts import TableFacts
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.testing.cost_model import check_cost_model, small_network
 

@@ -12,13 +12,13 @@ from paretune.core.errors import BadInput, DeviceError
 from paretune.core.metrics import Direction, Metric
 from paretune.core.protocols import Measurement
 from paretune.core.workload import Kind
-from paretune.hardware.campaign import Monitor, Reading, Rules, run_campaign
-from paretune.hardware.layer_campaign import TableRequest, known_layers, measure_layers
-from paretune.hardware.layer_census import Census, census, distinct_networks, random_networks, refuse_unmeasurable
-from paretune.hardware.layer_meter import LayerMeter
-from paretune.hardware.layer_table import LayerTable
-from paretune.hardware.network_campaign import NetworkSource, measure_networks
-from paretune.hardware.network_table_file import read_network_table
+from paretune.hardware.campaigns.campaign import Monitor, Reading, Rules, run_campaign
+from paretune.hardware.campaigns.layer_campaign import TableRequest, known_layers, measure_layers
+from paretune.hardware.campaigns.layer_census import Census, census, distinct_networks, random_networks, refuse_unmeasurable
+from paretune.hardware.campaigns.layer_meter import LayerMeter
+from paretune.hardware.campaigns.network_campaign import NetworkSource, measure_networks
+from paretune.hardware.tables.layer_table import LayerTable
+from paretune.hardware.tables.network_table_file import read_network_table
 from paretune.networks.counting import count_macs
 from paretune.networks.layer_probes import FUSED, PROBED
 from paretune.spaces.digits_conv import DigitsConv

@@ -18,9 +18,9 @@ from torch import nn
 
 from paretune.core.errors import DeviceError
 from paretune.core.trial import Outcome
-from paretune.hardware.drift import DriftLimits
-from paretune.hardware.remote.device import Remote
-from paretune.hardware.remote.pool import DevicePool
+from paretune.hardware.measured.drift import DriftLimits
+from paretune.hardware.measured.remote.device import Remote
+from paretune.hardware.measured.remote.pool import DevicePool
 from paretune.networks.onnx_conversion import to_onnx
 from paretune.platform.execution.worker import classify
 

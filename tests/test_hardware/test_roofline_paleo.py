@@ -4,8 +4,8 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.paleo import Paleo
-from paretune.hardware.roofline import Roofline
+from paretune.hardware.analytic.paleo import Paleo
+from paretune.hardware.analytic.roofline import Roofline
 from paretune.testing.cost_model import check_cost_model
 
 # 224x224, 64 -> 64, 3x3: 2 * 9 * 64 * 64 * 224 * 224 = 3,699,376,128 FLOPs.

@@ -8,8 +8,8 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.secure import Secure
-from paretune.hardware.secure_counts import secure_counts
+from paretune.hardware.analytic.secure import Secure
+from paretune.hardware.analytic.secure_counts import secure_counts
 from paretune.testing.cost_model import check_cost_model
 
 

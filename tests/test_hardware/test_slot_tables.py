@@ -13,10 +13,10 @@ from paretune.core.costs import ArchitectureCostModel
 from paretune.core.errors import BadInput, BadOptions
 from paretune.core.genotype import Decision, Genotypes
 from paretune.hardware import HARDWARE
-from paretune.hardware.published_tables import read_haq, read_single_path
-from paretune.hardware.slot_table import SlotTable
-from paretune.hardware.slot_table_file import SlotEntries, fit_slots, fitted_entries, read_slot_table, residuals, write_slot_table
-from paretune.hardware.table_facts import TableFacts
+from paretune.hardware.tables.published_tables import read_haq, read_single_path
+from paretune.hardware.tables.slot_table import SlotTable
+from paretune.hardware.tables.slot_table_file import SlotEntries, fit_slots, fitted_entries, read_slot_table, residuals, write_slot_table
+from paretune.hardware.tables.table_facts import TableFacts
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.fbnet import FBNet
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.errors import UnstableMeasurement
-from paretune.hardware.timing import Patience, TimingPlan, median_interval, summarise, time_runs, time_until_quiet
+from paretune.hardware.measured.timing import Patience, TimingPlan, median_interval, summarise, time_runs, time_until_quiet
 
 
 class SimulatedDevice:

@@ -29,7 +29,7 @@ def device() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Measure networks for paretune on this machine, which needs only Python, NumPy and ONNX Runtime."""
-    from paretune.hardware.remote.server import main as serve_here
+    from paretune.hardware.measured.remote.server import main as serve_here
 
     serve_here(arguments)
 
@@ -48,8 +48,8 @@ def check(address: str, threads: int, processor: str, allow_network: bool, as_js
 
     Exit code 75: it gives no sound answer.
     """
-    from paretune.hardware.remote.device import Remote
-    from paretune.hardware.remote.health import check_health
+    from paretune.hardware.measured.remote.device import Remote
+    from paretune.hardware.measured.remote.health import check_health
 
     try:
         remote = Remote(

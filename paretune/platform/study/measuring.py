@@ -16,12 +16,12 @@ from paretune.core.errors import BadInput
 from paretune.core.protocols import Device, SearchSpace
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.hardware.campaign import Monitor, NoMonitor, Outcome
-from paretune.hardware.layer_campaign import TableRequest, known_layers, measure_layers
-from paretune.hardware.layer_census import census, distinct_networks, refuse_unmeasurable
-from paretune.hardware.layer_meter import LayerMeter
-from paretune.hardware.layer_signature import in_words
-from paretune.hardware.network_campaign import NetworkSource, known_networks, measure_networks
+from paretune.hardware.campaigns.campaign import Monitor, NoMonitor, Outcome
+from paretune.hardware.campaigns.layer_campaign import TableRequest, known_layers, measure_layers
+from paretune.hardware.campaigns.layer_census import census, distinct_networks, refuse_unmeasurable
+from paretune.hardware.campaigns.layer_meter import LayerMeter
+from paretune.hardware.campaigns.network_campaign import NetworkSource, known_networks, measure_networks
+from paretune.hardware.tables.layer_signature import in_words
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.api import read_spec
 from paretune.platform.study.plan import build_plan

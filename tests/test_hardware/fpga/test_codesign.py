@@ -10,8 +10,8 @@ import pytest
 from paretune.core.costs import design_violation
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.fpga.codesign import CodesignFpga
-from paretune.hardware.fpga.codesign_space import CHOICES, clb_equivalents, performance_per_area, silicon_area_mm2
+from paretune.hardware.analytic.fpga.codesign import CodesignFpga
+from paretune.hardware.analytic.fpga.codesign_space import CHOICES, clb_equivalents, performance_per_area, silicon_area_mm2
 from paretune.spaces.nasbench201 import NasBench201
 from paretune.testing.cost_model import check_cost_model
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.fpga.pipeline import CHOICES, FpgaPipeline
+from paretune.hardware.analytic.fpga.pipeline import CHOICES, FpgaPipeline
 from paretune.testing.cost_model import check_cost_model
 
 MODEST = settings(max_examples=60, deadline=None)

@@ -23,7 +23,7 @@ from hotnas_networks import (
 from paretune.core.costs import Estimates, design_violation
 from paretune.core.errors import BadInput
 from paretune.core.workload import Layer, WorkloadBatch
-from paretune.hardware.fpga.tiled_engine import CHOICES, TiledEngine, Variant
+from paretune.hardware.analytic.fpga.tiled_engine import CHOICES, TiledEngine, Variant
 
 CLOCK_HZ = 200e6
 Design = tuple[int, ...]

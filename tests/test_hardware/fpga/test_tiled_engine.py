@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paretune.core.costs import design_violation
 from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
-from paretune.hardware.fpga.tiled_engine import CHOICES, TiledEngine, Variant
+from paretune.hardware.analytic.fpga.tiled_engine import CHOICES, TiledEngine, Variant
 from paretune.testing.cost_model import check_cost_model
 
 MODEST = settings(max_examples=50, deadline=None)

@@ -1,0 +1,1 @@
+"""Costs computed from the layers of a network by a model of an accelerator."""

@@ -1,0 +1,1 @@
+"""Measuring many layers or networks of a space on a device, for a table or a training set."""
