@@ -18,6 +18,9 @@ from paretune.hardware.tables.table_facts import Faults, TableFacts, check_asked
 FORMAT = "slot_table"
 FloatArray = NDArray[np.float64]
 
+ROUNDING = 1e-9
+"""Share of the largest measured value below which a fitted constant is rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotEntries:
@@ -147,6 +150,8 @@ def fit_slots(decisions: Sequence[Decision], genotypes_ND: Genotypes, values_N: 
         raise BadInput(f"{len(values_N)} networks decide {rank} of the table's {free} free values; measure more, with other combinations")
     parts = np.split(solution_C, np.cumsum(sizes_D)[:-1])
     fixed = float(sum(part_C.min() for part_C in parts))
+    if abs(fixed) <= ROUNDING * np.abs(values_N).max():
+        fixed = 0.0  # a network of nothing but skips costs nothing, give or take the rounding of the fit
     if fixed < 0:
         raise BadInput(
             f"the fitted network of all cheapest choices would cost {fixed:.3g}; these costs are far from a sum over the decisions"
