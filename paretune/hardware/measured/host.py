@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LATENCY = Metric(name="latency_s", unit="s", direction=Direction.MIN, lower=1e-9, upper=1e6, description="median time of an inference")
 ENERGY = Metric(name="energy_j", unit="j", direction=Direction.MIN, lower=0, description="energy of an inference, idle power included")
 MEMORY = Metric(name="measured_memory_bytes", unit="bytes", direction=Direction.MIN, lower=0, description="peak memory of an inference")
+PAUSE_S = 0.1
+"""Before the first repetition: what disturbs a host is a neighbour, and soon gone, more often than heat."""
 
 
 class Host:
@@ -75,7 +77,7 @@ class Host:
         peak_bytes_per_s: float | None = None,
         peak_power_w: float | None = None,
         reference: bool = True,
-        quiet_drift: float = 0.05,
+        quiet_drift: float = 0.1,
         max_drift: float = 0.5,
         max_repeats: int = 2,
         baseline_s: float | None = None,
@@ -107,7 +109,7 @@ class Host:
         self._counter = _counter(processor) if energy else None
         self._roofline = replace(GENEROUS[processor], **{name: value for name, value in bounds.items() if value is not None})
         self.metrics = (LATENCY, *([ENERGY] if energy else []), *([MEMORY] if peak_memory else []))
-        limits = DriftLimits(quiet_drift=quiet_drift, max_drift=max_drift, max_repeats=max_repeats, baseline_s=baseline_s)
+        limits = DriftLimits(quiet_drift=quiet_drift, max_drift=max_drift, max_repeats=max_repeats, pause_s=PAUSE_S, baseline_s=baseline_s)
         self._watch = DriftWatch(self._reference_s, limits) if reference else None
 
     def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
@@ -165,11 +167,12 @@ class Host:
         return values, details
 
     def _reference_s(self) -> float:
-        """Latency of the reference network, with as much patience as the others get."""
+        """Latency of the reference network, which is so small that shorter attempts tell as much."""
         # Compiling takes seconds and changes nothing about heat and clocks, so the reference of compiled networks runs eagerly.
         runtime = replace(self._runtime, name="torch") if self._runtime.name == "torch_compiled" else self._runtime
         with ready(reference_network(), REFERENCE_SHAPE, runtime) as subject:
-            timing, _ = time_until_quiet(subject.run, self._plan, self._patience, clock=subject.clock)
+            plan = replace(self._plan, warm_up_s=min(self._plan.warm_up_s, 0.02), max_s=min(self._plan.max_s, 0.05))
+            timing, _ = time_until_quiet(subject.run, plan, self._patience, clock=subject.clock)
         return timing.median_s
 
 
