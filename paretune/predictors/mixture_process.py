@@ -1,0 +1,134 @@
+"""Gaussian process over a sum of weighted covariances with heavy-tailed noise: the engine of transfer between devices.
+
+Legend: K examples, P parts of the covariance, N rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.predictors.prediction import FloatArray
+
+JITTER = 1e-8
+FREEDOM = 4.0
+"""Degrees of freedom of the noise's t distribution: latencies have outliers, and a normal distribution would follow them.
+
+Source of the value: Lange et al., JASA 84(408), 1989."""
+ROUNDS = 4
+"""Times that the noise of each example is weighed anew."""
+STEPS = 40
+"""Steps of the search for the weights in each round."""
+RANGE = 8.0
+"""The weights' logarithms are sought within so much of the prior's mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightPrior:
+    """Normal distributions of the logarithms of the parts' weights, and of the noise's variance."""
+
+    mean: FloatArray
+    """`(P + 1,)`, the noise last."""
+    deviation: FloatArray
+    """`(P + 1,)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedMixture:
+    """Weights of the parts and the solved examples."""
+
+    log_weights: FloatArray
+    """`(P + 1,)`, the noise last."""
+    solved: FloatArray
+    """`(K,)` inverse covariance of the examples times their targets."""
+    factor: FloatArray
+    """`(K, K)` lower Cholesky factor of the examples' covariance with noise."""
+
+    @property
+    def weights(self) -> FloatArray:
+        """`(P,)` variance of each part."""
+        return np.asarray(np.exp(self.log_weights[:-1]))
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise of a typical example."""
+        return float(np.exp(self.log_weights[-1]))
+
+
+def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior) -> FittedMixture:
+    """Weights that explain the examples best under the prior, each example's noise weighed by how far off it lies.
+
+    Expectation maximisation for t-distributed noise: an example that the process misses by many deviations gets a larger noise, then the
+    weights are sought again.
+
+    Args:
+        parts_PKK: covariance of the examples by each part alone.
+        targets_K: centred, in units of their deviation.
+        prior: of the logarithms.
+
+    Source: Rasmussen & Williams, Gaussian processes for machine learning, 2006, chapter 5; Lange et al., JASA 84(408), 1989.
+    """
+    from scipy.optimize import minimize
+
+    noise_K, log_weights = np.ones(len(targets_K)), prior.mean.copy()
+    bounds = [(mean - RANGE, mean + RANGE) for mean in prior.mean]
+    for step in range(ROUNDS):
+        found = minimize(
+            _objective,
+            log_weights,
+            args=(parts_PKK, targets_K, prior, noise_K),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": STEPS},
+        )
+        log_weights = found.x
+        fitted = _solved(parts_PKK, targets_K, log_weights, noise_K)
+        if step < ROUNDS - 1:
+            noise_K = _reweighed(parts_PKK, targets_K, fitted)
+    return fitted
+
+
+def _solved(parts_PKK: FloatArray, targets_K: FloatArray, log_weights: FloatArray, noise_K: FloatArray) -> FittedMixture:
+    from scipy.linalg import cho_solve, cholesky
+
+    factor_KK = cholesky(_total(parts_PKK, log_weights, noise_K), lower=True, check_finite=False)
+    solved_K = cho_solve((factor_KK, True), targets_K, check_finite=False)
+    return FittedMixture(log_weights=log_weights, solved=np.asarray(solved_K), factor=np.asarray(factor_KK))
+
+
+def _total(parts_PKK: FloatArray, log_weights: FloatArray, noise_K: FloatArray) -> FloatArray:
+    total_KK = np.tensordot(np.exp(log_weights[:-1]), parts_PKK, 1)
+    total_KK[np.diag_indices(len(noise_K))] += np.exp(log_weights[-1]) * noise_K + JITTER
+    return np.asarray(total_KK)
+
+
+def _reweighed(parts_PKK: FloatArray, targets_K: FloatArray, fitted: FittedMixture) -> FloatArray:
+    """`(K,)` noise of each example over the typical one: its expected value, given how far the process misses it."""
+    from scipy.linalg import solve_triangular
+
+    signal_KK = np.tensordot(fitted.weights, parts_PKK, 1)
+    root_KK = solve_triangular(fitted.factor, signal_KK, lower=True, check_finite=False)
+    open_K = np.maximum(np.diag(signal_KK) - np.einsum("ij,ij->j", root_KK, root_KK), 0)
+    missed_K = ((targets_K - signal_KK @ fitted.solved) ** 2 + open_K) / fitted.noise
+    return np.asarray((FREEDOM + missed_K) / (FREEDOM + 1))
+
+
+def _objective(
+    log_weights: FloatArray, parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior, noise_K: FloatArray
+) -> tuple[float, NDArray[np.float64]]:
+    """Negative log marginal likelihood with the prior, and its gradient; infinite where the matrix is not positive definite."""
+    from scipy.linalg import cho_solve, cholesky
+
+    try:
+        factor_KK = cholesky(_total(parts_PKK, log_weights, noise_K), lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return 1e25, np.zeros_like(log_weights)
+    solved_K = cho_solve((factor_KK, True), targets_K, check_finite=False)
+    pull_KK = 0.5 * (cho_solve((factor_KK, True), np.eye(len(targets_K)), check_finite=False) - np.outer(solved_K, solved_K))
+    weights, gradient = np.exp(log_weights), np.empty_like(log_weights)
+    gradient[:-1] = weights[:-1] * np.einsum("ij,pij->p", pull_KK, parts_PKK)
+    gradient[-1] = weights[-1] * float(np.diag(pull_KK) @ noise_K)
+    apart = (log_weights - prior.mean) / prior.deviation
+    value = 0.5 * float(targets_K @ solved_K) + float(np.log(np.diag(factor_KK)).sum()) + 0.5 * float(apart @ apart)
+    return value, gradient + apart / prior.deviation
