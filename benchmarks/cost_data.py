@@ -6,7 +6,7 @@ Legend: N architectures, D decisions, S device settings.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,11 @@ class LatencyTable:
     classes_N: NDArray[np.int64]  # noqa: N815 -- a shape suffix
     """Equal numbers: isomorphic architectures, which never lie on both sides of a split."""
 
+    def keep(self, devices: tuple[str, ...]) -> "LatencyTable":
+        """The same architectures on fewer devices."""
+        columns = [self.devices.index(device) for device in devices]
+        return replace(self, latency_NS=self.latency_NS[:, columns], devices=devices)
+
 
 def nasbench201() -> LatencyTable:
     """15,625 cells on 17 device settings."""
@@ -54,7 +59,7 @@ def fbnet() -> LatencyTable:
     """5,000 random networks of the FBNet space on 17 device settings."""
     table = pyarrow.parquet.read_table(DATA / "help_latency" / "fbnet_latency.parquet")
     space = FBNet(input_shape=(3, 32, 32), num_classes=100)
-    devices = tuple(name for name in table.column_names if not name.startswith("op_"))
+    devices = tuple(name for name in table.column_names if name != "arch_idx" and not name.startswith("op_"))
     genotypes_ND = np.stack([np.asarray(table[f"op_{layer}"]) for layer in range(22)], axis=1).astype(GENE)
     merged = FBNet(input_shape=(3, 32, 32), num_classes=100, isomorphic=True)
     _, classes_N = np.unique(merged.canonical(genotypes_ND), axis=0, return_inverse=True)

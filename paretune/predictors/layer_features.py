@@ -7,7 +7,7 @@ Source: Cai, Juan, Stamoulis & Marculescu, NeuralPower: Predict and deploy energ
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -30,6 +30,8 @@ class Recipe:
     products: Mapping[str, tuple[str, ...]]
     """Special terms: products of columns, each with a meaning."""
     latency_degree: int
+    tiled: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None = None
+    """Rows, columns and depth of the matrix product that computes the layer, each a product of columns."""
 
 
 _POSITIONS = ("out_height", "out_width")
@@ -47,6 +49,7 @@ CONVOLUTION = Recipe(
         "padded_columns": ("batch", "padding_width", "in_height", "in_channels"),
     },
     latency_degree=3,
+    tiled=(("batch", *_POSITIONS), ("out_channels",), (*_KERNEL, "group_channels")),
 )
 LINEAR = Recipe(
     variables=("batch", "in_channels", "out_channels"),
@@ -57,6 +60,7 @@ LINEAR = Recipe(
         "input_elements": ("batch", "in_channels"),
     },
     latency_degree=2,
+    tiled=(("batch",), ("out_channels",), ("in_channels",)),
 )
 POOLING = Recipe(
     variables=("batch", "out_height", "out_width", "kernel_width", "out_channels", "in_height"),
@@ -73,6 +77,8 @@ RECIPES: Mapping[str, Recipe] = {"conv": CONVOLUTION, "depthwise": CONVOLUTION, 
 Departs: channels of one group instead of input channels, so that grouped and depthwise layers count what they compute; kernels, inputs and
 paddings have two sides in the special terms, because measured kernels do."""
 POWER_DEGREE = 2
+TILES = (1, 32, 64, 128)
+"""Sizes that libraries round the two sides of a matrix product up to; the usual tiles of cuBLAS and CUTLASS kernels."""
 
 
 def columns_needed(kind: str) -> tuple[str, ...]:
@@ -89,7 +95,8 @@ def columns_needed(kind: str) -> tuple[str, ...]:
 def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tuple[str, ...], FloatMatrix]:
     """Names `(T,)` and values `(L, T)` of the terms.
 
-    Latency: a constant, the monomials of the variables up to the recipe's degree, the special products. Power: monomials of degree up to 2
+    Latency: a constant, the monomials of the variables up to the recipe's degree, the special products, and MACs with rows and columns
+    rounded up to tiles (Departs: not in the paper; small batches cost as much as a whole tile). Power: monomials of degree up to 2
     of the variables and their binary logarithms, and the products.
 
     Args:
@@ -120,6 +127,12 @@ def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tup
     for name, factors in recipe.products.items():
         names.append(name)
         terms.append(_product(known, factors))
+    if quantity == "latency_s" and recipe.tiled is not None:
+        rows_L, columns_L, depth_L = (_product(known, factors) for factors in recipe.tiled)
+        for row_tile, column_tile in product(TILES, TILES):
+            if (row_tile, column_tile) != (1, 1):
+                names.append(f"macs_in_tiles_{row_tile}x{column_tile}")
+                terms.append(np.ceil(rows_L / row_tile) * row_tile * np.ceil(columns_L / column_tile) * column_tile * depth_L)
     return tuple(names), np.stack(terms, axis=1)
 
 
