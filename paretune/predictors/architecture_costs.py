@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -221,7 +221,7 @@ def write_costs(path: Path, learned: LearnedCosts) -> None:
         },
     }
     buffer = BytesIO()
-    arrays = {f"cost.{metric}": costs_K for metric, costs_K in learned.costs.items()}
+    arrays: dict[str, Any] = {f"cost.{metric}": costs_K for metric, costs_K in learned.costs.items()}
     np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), genotypes=learned.genotypes, **arrays)
     write_durably(path, buffer.getvalue())
 

@@ -44,7 +44,7 @@ class LayerPolynomial:
         """`(L,)` cost in SI units."""
         names, values_LT = layer_features(kind, columns, quantity)
         weights_T = np.array([self.terms.get(name, 0.0) for name in names])
-        return np.maximum(values_LT @ weights_T, self.floor)
+        return np.asarray(np.maximum(values_LT @ weights_T, self.floor))
 
 
 def fit_layers(kind: str, columns: Columns, costs_L: FloatArray, quantity: Quantity) -> LayerPolynomial:

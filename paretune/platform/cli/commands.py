@@ -11,6 +11,7 @@ import click
 from paretune import __version__
 from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, SpecError, StudyLocked
 from paretune.platform.cli.group import EXIT_CODES, INTERRUPT_EXIT, ParetuneGroup, examples
+from paretune.platform.cli.hardware import hardware
 from paretune.platform.cli.studies import STORAGE, again, complete_study, free_name, refuse_taken_name, study_folder
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main() -> None:
     """Find networks that are accurate and fit the hardware they run on."""
 
 
+main.add_command(hardware)
 storage_option = click.option(
     "--storage",
     default=STORAGE,
