@@ -16,8 +16,6 @@ from paretune.predictors.transfer import DeviceTransfer
 FAMILIES: Mapping[str, Callable[[str], str]] = {"hardware family": hardware_family, "device": device_of}
 """`hardware family`: no graphics processor is known when one is unseen, no Xeon for a Xeon, no phone for a phone. `device`: settings of
 the same device (batch sizes) are hidden, other models of its family are known: the easier split, for comparison."""
-CANDIDATES = 4000
-"""Random architectures among which those to measure are chosen; another draw for every seed."""
 COMPONENTS = 8
 """Principal components of the baseline."""
 
@@ -35,8 +33,7 @@ def transferred(table: LatencyTable, family_of: Callable[[str], str], counts: Se
             transfer = DeviceTransfer(
                 table.space, table.genotypes_ND, table.latency_NS[:, known], families=[families[index] for index in known], seed=seed
             )
-            candidates = np.random.default_rng(seed).permutation(len(table.genotypes_ND))[:CANDIDATES]
-            chosen = transfer.choose(max(counts), candidates)
+            chosen = transfer.choose(max(counts))
             for device in np.flatnonzero(np.array(families) == hidden):
                 for count in counts:
                     rows = chosen[:count]

@@ -58,7 +58,7 @@ class FittedMixture:
 def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior) -> FittedMixture:
     """Weights that explain the examples best under the prior, each example's noise weighed by how far off it lies.
 
-    Expectation maximisation for t-distributed noise: an example that the process misses by many deviations gets a larger noise, then the
+    Noise is t-distributed: an example that the process misses by many deviations gets a larger noise, then the
     weights are sought again.
 
     Args:
@@ -70,7 +70,10 @@ def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior
     """
     from scipy.optimize import minimize
 
-    noise_K, log_weights = np.ones(len(targets_K)), prior.mean.copy()
+    log_weights = prior.mean.copy()
+    # Weighed by the prior first: weights sought with an outlier of full weight would explain it.
+    noise_K = np.ones(len(targets_K))
+    noise_K = _reweighed(targets_K, _solved(parts_PKK, targets_K, log_weights, noise_K), noise_K)
     bounds = [(mean - RANGE, mean + RANGE) for mean in prior.mean]
     for step in range(ROUNDS):
         found = minimize(
@@ -85,7 +88,7 @@ def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior
         log_weights = found.x
         fitted = _solved(parts_PKK, targets_K, log_weights, noise_K)
         if step < ROUNDS - 1:
-            noise_K = _reweighed(parts_PKK, targets_K, fitted)
+            noise_K = _reweighed(targets_K, fitted, noise_K)
     return fitted
 
 
@@ -103,15 +106,18 @@ def _total(parts_PKK: FloatArray, log_weights: FloatArray, noise_K: FloatArray) 
     return np.asarray(total_KK)
 
 
-def _reweighed(parts_PKK: FloatArray, targets_K: FloatArray, fitted: FittedMixture) -> FloatArray:
-    """`(K,)` noise of each example over the typical one: its expected value, given how far the process misses it."""
-    from scipy.linalg import solve_triangular
+def _reweighed(targets_K: FloatArray, fitted: FittedMixture, noise_K: FloatArray) -> FloatArray:
+    """`(K,)` noise of each example over the typical one, given how far the process misses it when it is left out.
 
-    signal_KK = np.tensordot(fitted.weights, parts_PKK, 1)
-    root_KK = solve_triangular(fitted.factor, signal_KK, lower=True, check_finite=False)
-    open_K = np.maximum(np.diag(signal_KK) - np.einsum("ij,ij->j", root_KK, root_KK), 0)
-    missed_K = ((targets_K - signal_KK @ fitted.solved) ** 2 + open_K) / fitted.noise
-    return np.asarray((FREEDOM + missed_K) / (FREEDOM + 1))
+    Departs: expectation maximisation takes the residuals of a process that has seen the example. With more parts than examples they are
+    near 0 for outliers too.
+    """
+    from scipy.linalg import cho_solve
+
+    precision_K = np.diag(cho_solve((fitted.factor, True), np.eye(len(targets_K)), check_finite=False))
+    missed_K = fitted.solved / precision_K  # Rasmussen & Williams 2006, equations 5.10 to 5.12
+    doubt_K = np.maximum(1 / precision_K - fitted.noise * noise_K, 0)
+    return np.asarray((FREEDOM + np.maximum(missed_K**2 - doubt_K, 0) / fitted.noise) / (FREEDOM + 1))
 
 
 def _objective(

@@ -13,7 +13,7 @@ from paretune.core.protocols import SearchSpace
 from paretune.core.rng import stream
 from paretune.predictors.mixture_process import FittedMixture, WeightPrior, fit_mixture
 from paretune.predictors.prediction import LEAST_EXAMPLES, FloatArray, IntArray, Prediction, not_fitted
-from paretune.predictors.transfer_features import Part, architecture_parts, covariances, device_parts, variances
+from paretune.predictors.transfer_features import Part, architecture_parts, covariances, device_parts, variances, weighed_covariance
 
 REHEARSED = 150
 """Architectures from which each known device teaches the weights."""
@@ -100,7 +100,7 @@ class DeviceTransfer:
         rng = stream(self._seed, index=0, purpose="transfer.aims")
         aims_A = rng.choice(self._num_rows, size=min(AIMS, self._num_rows), replace=False)
         weights, noise = np.exp(self._prior.mean[:-1]), float(np.exp(self._prior.mean[-1]))
-        open_AM = np.tensordot(weights, covariances(self._parts, aims_A, candidates_M), 1)
+        open_AM = weighed_covariance(self._parts, weights, aims_A, candidates_M)
         variance_M = weights @ variances(self._parts, candidates_M)
         roots: list[FloatArray] = []
         chosen: list[int] = []
@@ -108,7 +108,7 @@ class DeviceTransfer:
             gain_M = np.einsum("am,am->m", open_AM, open_AM) / (variance_M + noise)
             gain_M[chosen] = -1
             best = int(np.argmax(gain_M))
-            row_M = np.tensordot(weights, covariances(self._parts, candidates_M[[best]], candidates_M), 1)[0]
+            row_M = weighed_covariance(self._parts, weights, candidates_M[[best]], candidates_M)[0]
             row_M = row_M - sum((root_M[best] * root_M for root_M in roots), start=np.zeros(len(candidates_M)))
             spread = float(np.sqrt(row_M[best] + noise))
             open_AM = open_AM - np.outer(open_AM[:, best] / spread**2, row_M)
@@ -128,9 +128,9 @@ class DeviceTransfer:
             raise BadInput(f"transfer: at least {LEAST_EXAMPLES} rows with one finite cost each are needed (got {len(rows_K)} rows)")
         if rows_K.min() < 0 or rows_K.max() >= self._num_rows:
             raise BadInput(f"transfer: rows must be 0 to {self._num_rows - 1} (got {rows_K.min()} to {rows_K.max()})")
-        mean, scale = float(costs_K.mean()), float(costs_K.std()) or 1.0
-        fitted = fit_mixture(covariances(self._parts, rows_K, rows_K), (costs_K - mean) / scale, self._prior)
-        self._fitted = fitted, rows_K, mean, scale
+        middle, scale = _scale(costs_K)
+        fitted = fit_mixture(covariances(self._parts, rows_K, rows_K), (costs_K - middle) / scale, self._prior)
+        self._fitted = fitted, rows_K, middle, scale
 
     def predict(self) -> Prediction:
         """Mean and deviation of the whole pool; the deviation holds the noise of one measurement.
@@ -146,12 +146,17 @@ class DeviceTransfer:
         mean_N, variance_N = np.empty(self._num_rows), np.empty(self._num_rows)
         for first in range(0, self._num_rows, BLOCK):
             block = np.arange(first, min(first + BLOCK, self._num_rows))
-            covariance_BK = np.tensordot(fitted.weights, covariances(self._parts, block, rows_K), 1)
+            covariance_BK = weighed_covariance(self._parts, fitted.weights, block, rows_K)
             root_KB = solve_triangular(fitted.factor, covariance_BK.T, lower=True, check_finite=False)
             mean_N[block] = covariance_BK @ fitted.solved
             variance_N[block] = fitted.weights @ variances(self._parts, block) - np.einsum("kb,kb->b", root_KB, root_KB)
         deviation_N = scale * np.sqrt(np.maximum(variance_N, 1e-9) + fitted.noise)
         return Prediction(mean=mean + scale * mean_N, deviation=deviation_N)
+
+
+def _scale(costs_K: FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation, 1 where all are equal."""
+    return float(costs_K.mean()), float(costs_K.std()) or 1.0
 
 
 def _rehearsed(architecture: Mapping[str, Part], tables_NS: FloatArray, families: Sequence[str], *, seed: int) -> WeightPrior:
@@ -166,8 +171,9 @@ def _rehearsed(architecture: Mapping[str, Part], tables_NS: FloatArray, families
         broad = WeightPrior(
             mean=np.append(np.full(len(parts) + 1, BROAD.mean[0]), BROAD_NOISE), deviation=np.full(len(parts) + 2, BROAD.deviation[0])
         )
-        scaled_K = (costs_K - costs_K.mean()) / (costs_K.std() or 1.0)
-        found.setdefault(family, []).append(fit_mixture(covariances(parts, rows_K, rows_K), scaled_K, broad).log_weights)
+        middle, scale = _scale(costs_K)
+        fitted = fit_mixture(covariances(parts, rows_K, rows_K), (costs_K - middle) / scale, broad)
+        found.setdefault(family, []).append(fitted.log_weights)
     # Families count alike: nine settings of graphics processors are not nine times as true as one FPGA.
     mean = np.mean([np.mean(rows, axis=0) for rows in found.values()], axis=0)
     variance = np.mean([np.mean((np.array(rows) - mean) ** 2, axis=0) for rows in found.values()], axis=0)

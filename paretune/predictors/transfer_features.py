@@ -47,6 +47,14 @@ def covariances(parts: Mapping[str, Part], rows_K: IntArray, others_M: IntArray)
     return np.stack([np.ones((len(rows_K), len(others_M))), *(part.between(rows_K, others_M) for part in parts.values())])
 
 
+def weighed_covariance(parts: Mapping[str, Part], weights: FloatArray, rows_K: IntArray, others_M: IntArray) -> FloatArray:
+    """`(K, M)` sum of all parts by their weights, the constant's first; needs no more memory than one part."""
+    total_KM = np.full((len(rows_K), len(others_M)), weights[0])
+    for weight, part in zip(weights[1:], parts.values(), strict=True):
+        total_KM += weight * part.between(rows_K, others_M)
+    return total_KM
+
+
 def variances(parts: Mapping[str, Part], rows_K: IntArray) -> FloatArray:
     """`(P, K)` variance by each part, a constant first."""
     return np.stack([np.ones(len(rows_K)), *(part.own(rows_K) for part in parts.values())])
