@@ -10,11 +10,12 @@ from functools import reduce
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 
 from paretune.core.errors import BadInput
-from paretune.core.files import write_durably
+from paretune.core.files import read_regular, write_durably
 from paretune.core.genotype import GENE, Genotypes
 from paretune.core.protocols import GraphSpace, SearchSpace
 from paretune.predictors.encoding import encodings_of
@@ -233,7 +234,7 @@ def read_costs(path: Path) -> LearnedCosts:
         BadInput: there is no such file, or it is none of this format.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(BytesIO(read_regular(path)), allow_pickle=False) as archive:
             facts = json.loads(str(archive["facts"]))
             if facts["format"] != FORMAT or facts["version"] != VERSION:
                 raise BadInput(f"{path}: has format {facts['format']} {facts['version']}; expected {FORMAT} {VERSION}")
@@ -248,7 +249,7 @@ def read_costs(path: Path) -> LearnedCosts:
             )
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file; 'paretune hardware fit MEASUREMENTS --out {path}' writes one") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
         raise BadInput(f"{path}: is no fitted predictor of 'paretune hardware fit': {error}") from error
 
 
