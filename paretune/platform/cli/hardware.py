@@ -26,7 +26,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 SHOWN_WORST = 5
 
 
-@click.group(cls=ParetuneGroup, short_help="Fit, judge and compare models of hardware.")
+@click.group(
+    cls=ParetuneGroup,
+    short_help="Fit, judge and compare models of hardware.",
+    epilog=examples(
+        "paretune hardware fit host.parquet --out host.npz           a model from measurements",
+        "paretune hardware validate host.npz tomorrow.parquet        how true it is",
+        "paretune hardware compare host.parquet phone.parquet        how alike devices order networks",
+    ),
+)
 def hardware() -> None:
     """Fit cost models to measurements, judge them, compare devices."""
 
