@@ -13,7 +13,9 @@ HARDWARE = Registry(
         "fpga": "paretune.hardware.analytic.fpga.tiled_engine:TiledEngine",
         "fpga_pipeline": "paretune.hardware.analytic.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.measured.host:Host",
+        "layer_regression": "paretune.hardware.learned.layer_regression:LayerPolynomials",
         "paleo": "paretune.hardware.analytic.paleo:Paleo",
+        "predictor": "paretune.hardware.learned.architecture_predictor:ArchitecturePredictor",
         "remote": "paretune.hardware.measured.remote.device:Remote",
         "roofline": "paretune.hardware.analytic.roofline:Roofline",
         "secure": "paretune.hardware.analytic.secure:Secure",
@@ -21,4 +23,4 @@ HARDWARE = Registry(
         "table": "paretune.hardware.tables.layer_table:LayerTable",
     },
 )
-"""Factories `(*, ...)` of `core.protocols.Device` or `core.costs.CostModel`."""
+"""Factories `(*, ...)` of `core.protocols.Device`, `core.costs.CostModel` or `core.costs.ArchitectureCostModel`."""

@@ -12,6 +12,7 @@ from paretune import __version__
 from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, SpecError, StudyLocked
 from paretune.platform.cli.device import device
 from paretune.platform.cli.group import EXIT_CODES, INTERRUPT_EXIT, ParetuneGroup, examples
+from paretune.platform.cli.hardware import hardware
 from paretune.platform.cli.measure import measure
 from paretune.platform.cli.studies import STORAGE, again, complete_study, free_name, refuse_taken_name, study_folder
 
@@ -40,6 +41,7 @@ def main() -> None:
 
 
 main.add_command(device)
+main.add_command(hardware)
 main.add_command(measure)
 
 storage_option = click.option(

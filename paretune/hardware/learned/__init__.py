@@ -1,0 +1,1 @@
+"""Costs predicted by models that were fitted to measurements."""
