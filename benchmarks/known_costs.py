@@ -71,9 +71,7 @@ def search(method: str, seed: int, *, pool: int) -> Found:
         free = {name: float(values[0]) for name, values in costs.values(as_genotypes([genotype], len(genotype))).items()}
         fits = problem.known_violation(free) <= 0
         metrics = evaluator.truth(genotype) if fits else free
-        trials.append(
-            Trial(ask_index=len(trials), genotype=genotype, outcome=Outcome.OK if fits else Outcome.INFEASIBLE, metrics=metrics)
-        )
+        trials.append(Trial(ask_index=len(trials), genotype=genotype, outcome=Outcome.OK if fits else Outcome.INFEASIBLE, metrics=metrics))
         if fits:
             num_done += 1
             archive.insert(len(trials), *problem.score(trials[-1]))
@@ -94,9 +92,7 @@ def main() -> None:
             found = list(processes.map(partial(search, method, pool=options.pool), range(options.seeds)))
             columns = np.array([item.volumes for item in found]).T
             shown = "".join(f"{f'{fmean(column):.5f} ± {pstdev(column):.5f}':>20}" for column in columns)
-            print(
-                f"{method:12}{shown}{fmean(item.in_vain for item in found):16.0f}{fmean(item.ask_s for item in found):10.3f}", flush=True
-            )
+            print(f"{method:12}{shown}{fmean(item.in_vain for item in found):16.0f}{fmean(item.ask_s for item in found):10.3f}", flush=True)
 
 
 if __name__ == "__main__":
