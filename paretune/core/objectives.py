@@ -59,6 +59,14 @@ class Constraint:
                 excess += beyond / abs(limit) if limit else beyond
         return excess
 
+    def violations(self, values_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`(N,)` `violation` of each value."""
+        excess_N = np.zeros(len(values_N))
+        for limit, beyond_N in ((self.upper, values_N - self.upper), (self.lower, self.lower - values_N)):
+            if math.isfinite(limit):
+                excess_N += np.maximum(beyond_N, 0) / (abs(limit) or 1.0)
+        return np.where(np.isnan(values_N), math.inf, excess_N)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:

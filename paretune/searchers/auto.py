@@ -9,6 +9,7 @@ from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Trial
+from paretune.searchers.known_costs import Costs
 from paretune.searchers.nsga2 import NSGA2
 from paretune.searchers.predictor_guided import PredictorGuided
 from paretune.searchers.screening import LARGEST_LISTED
@@ -41,15 +42,19 @@ class Auto:
         space: what may be chosen.
         problem: objectives and constraints.
         seed: decides every draw.
+        costs: what is known of genotypes before anything runs; the platform supplies it.
     """
 
     choice: str
     """Which searcher was chosen and why, in one line."""
 
-    def __init__(self, space: GenotypeSpace, problem: Problem, *, seed: int) -> None:
+    def __init__(self, space: GenotypeSpace, problem: Problem, *, seed: int, costs: Costs | None = None) -> None:
         self._name, self.choice = choose(size=space.size, num_objectives=len(problem.objectives))
-        factory = PredictorGuided if self._name == "predictor_guided" else NSGA2
-        self._searcher: Searcher = factory(space, problem, seed=seed)
+        self._searcher: Searcher = (
+            PredictorGuided(space, problem, seed=seed, costs=costs)
+            if self._name == "predictor_guided"
+            else NSGA2(space, problem, seed=seed)
+        )
 
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes of the chosen searcher."""

@@ -49,7 +49,7 @@ class Picker:
         """Up to `count` rows of the pool, best first.
 
         Args:
-            pool_ND: distinct candidates.
+            pool_ND: distinct candidates. Those that certainly miss a limit are left out, unless all of them do.
             allowed_N: mask of those that were not asked.
             count: size of the batch.
             pending_ND: asked and not told: counted as if they had given what is predicted.
@@ -57,6 +57,9 @@ class Picker:
         """
         means_NM, deviations_NM = self.surrogate.predicted_objectives(pool_ND)
         feasibility_N = self._feasibility(pool_ND)
+        if self.surrogate.known is not None:
+            meets_N = self.surrogate.known.violations(pool_ND) <= 0
+            allowed_N = allowed_N & meets_N if meets_N.any() else allowed_N
         if self.acquisition == "rank":
             return pool_ND[self._by_rank(means_NM, feasibility_N, allowed_N, count, rng)]
         short = np.flatnonzero(allowed_N)
@@ -75,7 +78,9 @@ class Picker:
         return bool(((self.told.violations <= 0) & np.isfinite(self.told.points).all(axis=1)).any())
 
     def _feasibility(self, genotypes_ND: Genotypes) -> FloatArray:
-        return log_feasibility(*self.surrogate.predicted_constraints(genotypes_ND), self.surrogate.limits)
+        predicted_N = log_feasibility(*self.surrogate.predicted_constraints(genotypes_ND), self.surrogate.limits)
+        known = self.surrogate.known
+        return predicted_N if known is None else predicted_N + known.log_feasibility(genotypes_ND)
 
     def _scores(self, means_NM: FloatArray, deviations_NM: FloatArray, feasibility_N: FloatArray, cells: int, even: bool) -> FloatArray:
         if not self._anything_feasible():

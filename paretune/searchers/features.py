@@ -190,4 +190,4 @@ def corrected(surrogate: Surrogate, told: Told, problem: Problem, known: KnownBe
         kind = JointCorrected if isinstance(model.predictor, JointPredictor) else Corrected
         predictor = kind(model.predictor, correction, known, num_decisions=num_decisions)
         models[metric] = replace(model, predictor=predictor, shown=f"{model.name} + {', '.join(known.names)}")
-    return Surrogate(problem, models, surrogate.inputs)
+    return Surrogate(problem, models, surrogate.inputs, surrogate.known)

@@ -3,8 +3,8 @@
 Legend: N genotypes, K members of the population, D decisions, C choices of all decisions together, Q cheap objectives.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from paretune.core.pareto import constrained_ranks
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
 from paretune.searchers.asked import PROPOSALS, Asked
+from paretune.searchers.known_costs import Costs, known_names
 from paretune.searchers.operators import FloatArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
 from paretune.searchers.streams import StreamBatch
-
-Costs: TypeAlias = Callable[[Genotypes], Mapping[str, FloatArray]]
-"""`(N, D)` genotypes -> metric -> `(N,)`: what is known before anything runs."""
 
 NUM_KNOWN = 300
 """Results kept: those of the front, and the best others for the additive estimate of costs."""
@@ -79,7 +77,7 @@ class Lemonade:
         self._initial, self._pool, self._generation = initial, pool, generation
         self._operators = space_mutations(space, mutation)
         self._choices_D = num_choices(space.decisions)
-        known = _known_costs(space, costs)
+        known = known_names(space, costs)
         self._cheap = [names.index(name) for name in cheap or [name for name in names if name in known] or names[1:]]
         self._computed = [names[index] if names[index] in known else None for index in self._cheap]
         self._asked = Asked(space, seed=seed, purpose="lemonade.ask")
@@ -236,11 +234,3 @@ class _Density:
 def _inverse(densities: FloatArray) -> FloatArray:
     """Weights in proportion to the inverse density, finite where nobody is near."""
     return 1 / np.maximum(densities, LEAST_DENSITY)
-
-
-def _known_costs(space: GenotypeSpace, costs: Costs | None) -> list[str]:
-    """Metrics that `costs` computes."""
-    if costs is None:
-        return []
-    first_1D = space.canonical(np.zeros((1, len(space.decisions)), dtype=np.int16))
-    return list(costs(first_1D)) if space.valid(first_1D).all() else []

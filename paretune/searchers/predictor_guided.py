@@ -19,6 +19,7 @@ from paretune.searchers.asked import Asked
 from paretune.searchers.batch import Acquisition, Picker, not_asked
 from paretune.searchers.features import KnownBefore, Scores, corrected
 from paretune.searchers.fidelities import Inputs
+from paretune.searchers.known_costs import Costs, KnownCosts
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
@@ -37,7 +38,8 @@ class PredictorGuided:
     """Predictor-guided search in rounds: fit on everything told, screen a large pool on arrays, ask the most promising batch.
 
     Small spaces are screened whole. In large ones the pool is bred over five generations towards what promises most, starting from the
-    front. Each metric of the problem has a predictor of its own. Candidates beyond the 20,000th are bred as NSGA-II does.
+    front. Each metric of the problem has a predictor of its own, or is computed where it is known before anything runs: limits on such
+    metrics are held exactly, also by what is random or bred. Candidates beyond the 20,000th are bred as NSGA-II does.
 
     Args:
         space: what may be chosen.
@@ -56,7 +58,7 @@ class PredictorGuided:
         features: free costs (`parameters`, `macs`) and zero-cost proxies (`proxy.synflow`) by which the predictions of a shortlist are
             corrected, where that makes left-out errors smaller.
         scored: candidates of the shortlist.
-        costs: free costs of genotypes; only needed for `features`.
+        costs: what is known of genotypes before anything runs; the platform supplies it. Its metrics are not predicted.
         scores: zero-cost proxies of genotypes; only needed for `features`.
 
     Raises:
@@ -80,7 +82,7 @@ class PredictorGuided:
         pool: int = 100_000,
         features: tuple[str, ...] = (),
         scored: int = 100,
-        costs: Scores | None = None,
+        costs: Costs | None = None,
         scores: Scores | None = None,
     ) -> None:
         for name, value, least in (("initial", initial, 2), ("batch", batch, 1), ("pool", pool, 100), ("scored", scored, 1)):
@@ -105,6 +107,7 @@ class PredictorGuided:
         self._asked = Asked(space, seed=seed, purpose="predictor_guided.ask")
         self._told = Told(problem, num_decisions=len(self._choices_D), scores=features)
         self._known, self._scored = KnownBefore(features, costs=costs, scores=scores), scored
+        self._exact = KnownCosts(space, problem, costs)
         self._inputs = Inputs(space)
         self._forget_plan()
         self._predictors: dict[tuple[str, str], Predictor] = {}
@@ -166,10 +169,10 @@ class PredictorGuided:
     def _propose(self, index: int, rng: np.random.Generator, count: int) -> Genotypes:
         first, size = self._rounds.of(index)
         if first == 0:
-            return random_genotypes(self._choices_D, rng, count)
+            return self._exact.drawn(lambda many: random_genotypes(self._choices_D, rng, many), count)
         if index >= self._planned_until and index < GUIDED_UNTIL:
             self._plan(index, first + size)
-        others_ND = self._bred(rng, count)
+        others_ND = self._exact.drawn(lambda many: self._bred(rng, many), count)
         if index not in self._planned:
             return others_ND
         return np.concatenate([as_genotypes([self._planned.pop(index)], len(self._choices_D)), others_ND[1:]])
@@ -221,18 +224,18 @@ class PredictorGuided:
         if self._told.fidelities != self._inputs.fidelities:
             self._inputs, self._predictors, self._chosen_at = Inputs(self._space, self._told.fidelities), {}, 0
         if len(self._told) >= 2 * self._chosen_at:
-            chosen = chosen_predictors(self._told, self._problem, self._inputs, self._names, seed=self._seed)
+            chosen = chosen_predictors(self._told, self._problem, self._inputs, self._names, seed=self._seed, known=self._exact.names)
             if chosen is None:
                 return None
             self._chosen = {metric: choice.name for metric, choice in chosen.items()}
             self._chosen_at = len(self._told)
-            self._correlation = min(choice.correlation for choice in chosen.values())
+            self._correlation = min((choice.correlation for choice in chosen.values()), default=1.0)
         # Predictors are kept from round to round for what they remember of the pool; `fit` forgets all examples.
         self._predictors = {
             (metric, name): self._predictors.get((metric, name)) or make_predictor(name, self._inputs.space(name), seed=self._seed)
             for metric, name in self._chosen.items()
         }
-        return fitted_surrogate(self._told, self._problem, self._inputs, self._predictors)
+        return fitted_surrogate(self._told, self._problem, self._inputs, self._predictors, self._exact)
 
     def _screened(self, picker: Picker, rng: np.random.Generator) -> Genotypes:
         if self._is_listed is None:

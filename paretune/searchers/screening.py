@@ -76,6 +76,7 @@ def bred(
         order = np.argsort(-scores_N, kind="stable")[:KEPT]
         kept_ND, scores_N = kept_ND[order], scores_N[order]
         elite_ND = np.concatenate([kept_ND[:ELITE], parents_ND])
+    kept_ND.flags.writeable = False
     return kept_ND, scores_N
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from paretune.core.expectation import Expectation
 from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
-from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Predictor
+from paretune.predictors.prediction import LEAST_EXAMPLES, JointPredictor, Prediction, Predictor
 from paretune.predictors.selection import PredictorChoice, choose_predictor
 from paretune.searchers.fidelities import Inputs
+from paretune.searchers.known_costs import KnownCosts
 from paretune.searchers.operators import FloatArray, IntArray
 from paretune.searchers.told import Told
 
@@ -24,6 +25,8 @@ MANY_DECISIONS = 32
 FAR_OUT = 4.0
 """Distance of the worst value from the median, over that of the best, above which an objective has values that lie far out."""
 TINIEST, LARGEST_LOGARITHM = 1e-300, 700.0
+CERTAIN = 1e-9
+"""Deviation of a known metric over its largest value: next to nothing, and still something to divide by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +122,42 @@ class MetricModel:
         return (self.scaled(lower), self.scaled(upper)) if self.sign > 0 else (self.scaled(upper), self.scaled(lower))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownObjective:
+    """An objective that is computed: as it is, on no scale but its own."""
+
+    sign: float
+    """-1.0 for an objective to maximise."""
+    metric: str
+    """Which."""
+    costs: KnownCosts
+    """Computes it."""
+    reference: float
+    """Its part of the reference point."""
+    warp: Scale = STRAIGHT
+    """Leaves it as it is."""
+
+    def predict(self, genotypes_ND: Genotypes) -> Prediction:
+        """The value, with next to no deviation."""
+        values_N = self.sign * self.costs.of(genotypes_ND)[self.metric]
+        largest = max(float(np.abs(values_N).max(initial=0.0)), abs(self.reference)) or 1.0
+        return Prediction(mean=values_N, deviation=np.full(len(values_N), CERTAIN * largest))
+
+
 class Surrogate:
-    """A model of each metric that objectives and constraints read.
+    """A model of each metric that objectives and constraints read; what is known is computed.
 
     Failed candidates count with the worst value seen, so that their like is avoided.
     """
 
-    def __init__(self, problem: Problem, models: Mapping[str, MetricModel], inputs: Inputs) -> None:
-        self._problem, self.models, self.inputs = problem, models, inputs
-        self.objectives = [models[objective.metric] for objective in problem.objectives]
+    def __init__(self, problem: Problem, models: Mapping[str, MetricModel], inputs: Inputs, known: KnownCosts | None = None) -> None:
+        self._problem, self.models, self.inputs, self.known = problem, models, inputs, known
+        self.objectives: list[MetricModel | KnownObjective] = [
+            KnownObjective(metric=objective.metric, sign=objective.sign, costs=known, reference=objective.reference)
+            if known is not None and objective.metric in known.names
+            else models[objective.metric]
+            for objective in problem.objectives
+        ]
         self.constraints = [models[constraint.metric] for constraint in problem.constraints if constraint.metric in models]
         self.limits = [
             models[constraint.metric].limits(constraint.lower, constraint.upper)
@@ -145,7 +175,7 @@ class Surrogate:
         return self._stacked(self.objectives, genotypes_ND)
 
     def predicted_constraints(self, genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
-        """`(N, C)` means and deviations, on the predictors' scale."""
+        """`(N, C)` means and deviations, on the predictors' scale; without the known ones."""
         return self._stacked(self.constraints, genotypes_ND)
 
     def expectations(self, genotypes_ND: Genotypes) -> list[dict[str, Expectation]]:
@@ -162,14 +192,21 @@ class Surrogate:
     def covariances(self, genotypes_ND: Genotypes) -> list[FloatArray | None]:
         """For each objective the `(N, N)` covariance of predictions, None where its predictor has none."""
         return [
-            model.predictor.covariance(self.inputs.full(genotypes_ND, model.name)) if isinstance(model.predictor, JointPredictor) else None
+            model.predictor.covariance(self.inputs.full(genotypes_ND, model.name))
+            if isinstance(model, MetricModel) and isinstance(model.predictor, JointPredictor)
+            else None
             for model in self.objectives
         ]
 
-    def _stacked(self, models: Sequence[MetricModel], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
+    def _stacked(self, models: Sequence[MetricModel | KnownObjective], genotypes_ND: Genotypes) -> tuple[FloatArray, FloatArray]:
         if not models:
             return np.zeros((len(genotypes_ND), 0)), np.zeros((len(genotypes_ND), 0))
-        predictions = [model.predictor.predict(self.inputs.full(genotypes_ND, model.name)) for model in models]
+        predictions = [
+            model.predict(genotypes_ND)
+            if isinstance(model, KnownObjective)
+            else model.predictor.predict(self.inputs.full(genotypes_ND, model.name))
+            for model in models
+        ]
         return np.stack([item.mean for item in predictions], axis=1), np.stack([item.deviation for item in predictions], axis=1)
 
 
@@ -206,20 +243,22 @@ def examples(told: Told, problem: Problem, metric: str, *, full_only: bool = Fal
 
 
 def chosen_predictors(
-    told: Told, problem: Problem, inputs: Inputs, names: Sequence[str], *, seed: int
+    told: Told, problem: Problem, inputs: Inputs, names: Sequence[str], *, seed: int, known: Sequence[str] = ()
 ) -> dict[str, PredictorChoice] | None:
-    """The best predictor of each metric; None while there is too little to fit one for every objective."""
+    """The best predictor of each metric that is not `known`; None while there is too little to fit one for every objective."""
     chosen, usable = {}, inputs.usable(names)
-    for metric in problem.metrics:
-        known = examples(told, problem, metric, full_only=inputs.is_blind(usable[0]))
-        if len(known.rows) >= LEAST_EXAMPLES:
-            genotypes_ND, targets_N = inputs.of(told, usable[0])[known.rows], _warp(problem, metric, told, known.values)(known.values)
-            groups_N = inputs.rungs(told)[known.rows]
+    for metric in [metric for metric in problem.metrics if metric not in known]:
+        seen = examples(told, problem, metric, full_only=inputs.is_blind(usable[0]))
+        if len(seen.rows) >= LEAST_EXAMPLES:
+            genotypes_ND, targets_N = inputs.of(told, usable[0])[seen.rows], _warp(problem, metric, told, seen.values)(seen.values)
+            groups_N = inputs.rungs(told)[seen.rows]
             chosen[metric] = choose_predictor(usable, inputs.space(usable[0]), genotypes_ND, targets_N, seed=seed, groups_N=groups_N)
-    return chosen if all(objective.metric in chosen for objective in problem.objectives) else None
+    return chosen if all(objective.metric in chosen or objective.metric in known for objective in problem.objectives) else None
 
 
-def fitted_surrogate(told: Told, problem: Problem, inputs: Inputs, predictors: Mapping[tuple[str, str], Predictor]) -> Surrogate:
+def fitted_surrogate(
+    told: Told, problem: Problem, inputs: Inputs, predictors: Mapping[tuple[str, str], Predictor], known: KnownCosts | None = None
+) -> Surrogate:
     """Models fitted to everything told.
 
     Args:
@@ -227,16 +266,15 @@ def fitted_surrogate(told: Told, problem: Problem, inputs: Inputs, predictors: M
         problem: objectives and constraints.
         inputs: what the predictors read.
         predictors: by the metric that each predicts, and its own name.
+        known: what needs no predictor.
     """
     models = {}
     for (metric, name), predictor in predictors.items():
-        known = examples(told, problem, metric, full_only=inputs.is_blind(name))
-        warp = _warp(problem, metric, told, known.values)
-        predictor.fit(inputs.of(told, name)[known.rows], warp(known.values))
-        models[metric] = MetricModel(
-            sign=known.sign, warp=warp, predictor=predictor, name=name, rows=known.rows, targets=warp(known.values)
-        )
-    return Surrogate(problem, models, inputs)
+        seen = examples(told, problem, metric, full_only=inputs.is_blind(name))
+        warp = _warp(problem, metric, told, seen.values)
+        predictor.fit(inputs.of(told, name)[seen.rows], warp(seen.values))
+        models[metric] = MetricModel(sign=seen.sign, warp=warp, predictor=predictor, name=name, rows=seen.rows, targets=warp(seen.values))
+    return Surrogate(problem, models, inputs, known)
 
 
 def _warp(problem: Problem, metric: str, told: Told, values_N: FloatArray) -> Scale:

@@ -75,7 +75,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hots", "digits_con", "--layers"], "unknown hardware 'hots'. Did you mean 'host'?"),
+        (["hots", "digits_con", "--layers"], "unknown target 'hots'. Did you mean 'host'?"),
         (["hots", "digits_con", "--layers"], "unknown space 'digits_con'. Did you mean 'digits_conv'?"),
         (["host", "digits_conv"], "give either --layers (a lookup table) or --networks N"),
         (["host", "digits_conv", "--layers", "--networks", "3"], "give either --layers"),
@@ -90,6 +90,8 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> N
         (["host", "digits_conv", "--layers", "--space-option", "kernels=[4]"], "kernels: 4 is even"),
         (["host", "study.yaml", "--layers", "--classes", "3"], "--classes: the study file says that already"),
         (["table", "digits_conv", "--layers"], "needs the option 'file'"),
+        (["zcu102", "digits_conv", "--layers"], "target 'zcu102' computes costs and measures nothing"),
+        (["mine.yaml", "digits_conv", "--layers"], "mine.yaml: no such target file"),
         (["host", "transformer", "--layers", "--to", "mine.parquet"], "cannot be measured one by one"),
     ],
 )
@@ -104,3 +106,14 @@ def test_a_shape_that_is_none_is_told_with_an_example(paretune: Command) -> None
     done = paretune("measure", "host", "digits_conv", "--layers", "--input", "3x32xbig")
     assert done.exit_code == 2
     assert "write channels, height and width like 3x32x32" in done.stderr
+
+
+def test_a_target_file_of_ones_own_is_measured_and_names_the_table(paretune: Command, folder: Path) -> None:
+    quick = {"warm_up_s": 0.001, "max_s": 0.005, "max_attempts": 2, "max_relative_iqr": 100, "relative_interval": 0.5}
+    options = "".join(f'  {name}: {{value: {value}, source: "chosen: quick"}}\n' for name, value in quick.items())
+    (folder / "bench.yaml").write_text(f"kind: host\ndescription: this machine\noptions:\n{options}")
+    done = paretune("measure", "bench.yaml", "study.yaml", "--networks", "1", "--target-option", "reference=false", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == "bench-study-networks.parquet"
+    table = read_network_table(folder / "bench-study-networks.parquet", DigitsConv(input_shape=(1, 8, 8), num_classes=10).decisions)
+    assert table.facts.device == "bench"

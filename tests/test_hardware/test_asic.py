@@ -182,7 +182,7 @@ def test_unknown_layers_and_designs_are_refused() -> None:
     workloads = WorkloadBatch.from_layers([small_network(4)])
     good = {"sub1.pes": np.array([256]), "sub2.pes": np.array([256])}
     attention = WorkloadBatch.from_layers([[Layer(kind=Kind.ATTENTION, out_channels=8, in_channels=24, name="layer1.attention")]])
-    with pytest.raises(BadInput, match=r"layer 'layer1.attention' is of kind attention; this model knows conv"):
+    with pytest.raises(BadInput, match=r"knows no cost of attention layer 'layer1.attention'; it knows conv"):
         model.estimate(attention, good)
     with pytest.raises(BadInput, match=r"'sub2.pes' is missing"):
         model.estimate(workloads, {"sub1.pes": good["sub1.pes"]})

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from paretune.hardware.analytic.asic_mapping import list_schedule, map_layers
+from paretune.hardware.analytic.asic_mapping import chains_makespan, map_layers
 
 TIMES = st.floats(0.0, 10.0).map(lambda value: round(value, 2))
 
@@ -21,7 +21,7 @@ def costs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 def schedule(durations: list[float], engines: list[int], images: int) -> float:
-    return float(list_schedule(np.array([durations]), np.array([engines]), num_engines=2, images=images)[0])
+    return float(chains_makespan(np.array([durations]), np.array([engines]), num_engines=2, images=images)[0])
 
 
 def test_list_schedule_of_a_pipeline_worked_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_what_the_mapper_reports_is_what_its_assignment_costs(found: tuple[np.nd
     times, energies = found
     best = map_layers(times, energies, images=images)
     durations = np.take_along_axis(times, best.assigned[:, :, None], axis=2)[:, :, 0]
-    again = list_schedule(durations, best.assigned, num_engines=times.shape[2], images=images)
+    again = chains_makespan(durations, best.assigned, num_engines=times.shape[2], images=images)
     assert best.makespan_s == pytest.approx(again)
     assert best.energy_j == pytest.approx(np.take_along_axis(energies, best.assigned[:, :, None], axis=2).sum(axis=(1, 2)))
 

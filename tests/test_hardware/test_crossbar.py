@@ -93,5 +93,5 @@ def test_crossbar_keeps_the_contract_and_refuses_what_it_cannot_use() -> None:
     check_cost_model(lambda: Crossbar(schedule="pipelined", cell_bits=2, rows=16, columns=16))
     with pytest.raises(BadInput, match="schedule: must be one of sequential, pipelined"):
         Crossbar(schedule="parallel")
-    with pytest.raises(BadInput, match="crossbar: layer '0' is of kind fft"):
+    with pytest.raises(BadInput, match="crossbar: knows no cost of fft layer number 1"):
         Crossbar().estimate(WorkloadBatch.from_layers([[Layer(kind=Kind.FFT, out_channels=8, in_channels=8)]]), {})

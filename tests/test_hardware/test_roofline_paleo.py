@@ -90,5 +90,5 @@ def test_options_and_layers_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(BadInput, match="peak_flops_per_s: must be a finite number above 0"):
         roofline(peak_flops_per_s=0)
     fft = WorkloadBatch.from_layers([[Layer(kind=Kind.FFT, out_channels=8, in_channels=8)]])
-    with pytest.raises(BadInput, match="paleo: layer '0' is of kind fft"):
+    with pytest.raises(BadInput, match="paleo: knows no cost of fft layer number 1"):
         Paleo(**TITAN_X).estimate(fft, {})

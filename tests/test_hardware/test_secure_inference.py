@@ -124,5 +124,5 @@ def test_secure_keeps_the_contract_and_refuses_what_it_cannot_use() -> None:
     check_cost_model(Secure)
     with pytest.raises(BadInput, match="slots: must be a whole number of at least 1"):
         Secure(slots=0)
-    with pytest.raises(BadInput, match="secure: layer '0' is of kind attention"):
+    with pytest.raises(BadInput, match="secure: knows no cost of attention layer number 1"):
         Secure().estimate(WorkloadBatch.from_layers([[Layer(kind=Kind.ATTENTION, out_channels=8, in_channels=24)]]), {})

@@ -1,13 +1,17 @@
 """A plan: the objects of a study, and mistakes that only show when the plugins are asked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from paretune.core.errors import SpecError
-from paretune.platform.spec import LoadedSpec, load_text, template
+from paretune.platform.spec import LoadedSpec, load_spec, load_text, template
 from paretune.platform.study.plan import build_plan
 
 BASE = template()
+SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+"""Those on tables have tests of their own."""
 
 
 def loaded(*changes: tuple[str, str]) -> LoadedSpec:
@@ -16,6 +20,12 @@ def loaded(*changes: tuple[str, str]) -> LoadedSpec:
         assert old in text
         text = text.replace(old, new, 1)
     return load_text(text, file="study.yaml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
+def test_every_study_that_comes_with_paretune_is_valid(path: Path) -> None:
+    plan = build_plan(load_spec(path))
+    assert not [note for note in plan.notes if "for the record only" in note]  # each target of an example decides something
 
 
 def test_plan_holds_what_the_spec_names() -> None:

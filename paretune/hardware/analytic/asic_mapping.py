@@ -29,10 +29,11 @@ class Mapping:
     """`(N,)` of one image."""
 
 
-def list_schedule(durations_NL: Floats, assigned_NL: Integers, *, num_engines: int, images: int) -> Floats:
+def chains_makespan(durations_NL: Floats, assigned_NL: Integers, *, num_engines: int, images: int) -> Floats:
     """`(N,)` time until `images` copies of each chain are done, each layer on its engine, one at a time.
 
-    The layer that can start first starts first; of several, that of the earliest image. Layers of no duration wait for no engine.
+    The layer that can start first starts first; of several, that of the earliest image. Layers of no duration wait for no engine. (In
+    `aggregate.list_schedule` the order is given and the engine is chosen; here the engine is given and the order follows.)
 
     Args:
         durations_NL: `(N, L)` time of each layer on its engine.
@@ -114,7 +115,7 @@ def _picked(values_NLS: Floats, assigned_NL: Integers) -> Floats:
 
 def _evaluated(assigned_NL: Integers, times_NLS: Floats, energies_NLS: Floats, *, images: int) -> Mapping:
     durations_NL = _picked(times_NLS, assigned_NL)
-    makespan_N = list_schedule(durations_NL, assigned_NL, num_engines=times_NLS.shape[2], images=images)
+    makespan_N = chains_makespan(durations_NL, assigned_NL, num_engines=times_NLS.shape[2], images=images)
     return Mapping(assigned=assigned_NL, makespan_s=makespan_N, energy_j=_picked(energies_NLS, assigned_NL).sum(axis=1))
 
 

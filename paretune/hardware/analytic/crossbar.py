@@ -15,7 +15,8 @@ from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import WorkloadBatch
 from paretune.hardware.analytic.crossbar_mapping import KINDS, CrossbarMapping, map_to_tiles
-from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_designs, check_kinds, not_negative, one_of, positive, total, whole
+from paretune.hardware.analytic.design_options import check_designs, not_negative, one_of, positive, whole
+from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_kinds, total
 
 LABELS = np.array(["tile", "free"])
 

@@ -1,18 +1,14 @@
-"""What the analytic cost models share: checked options and designs, shapes of layers, and sums over networks.
+"""What the analytic cost models ask of layers: whether they are known, their shapes, sums over networks.
 
 Legend: N networks, L layers of all networks together.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.core.costs import Designs
-from paretune.core.errors import BadInput, did_you_mean
-from paretune.core.genotype import Decision
+from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, WorkloadBatch
 
 Floats = NDArray[np.float64]
@@ -21,91 +17,27 @@ UNWEIGHTED = (Kind.POOL, Kind.ACTIVATION, Kind.ADD)
 """Kinds that most papers leave out: they are fused into the layer before them, or small beside it."""
 
 
-def positive(name: str, value: float) -> float:
-    """A finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise BadInput(f"{name}: must be a finite number above 0; got {value!r}")
-    return float(value)
-
-
-def not_negative(name: str, value: float) -> float:
-    """A finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise BadInput(f"{name}: must be a finite number of at least 0; got {value!r}")
-    return float(value)
-
-
-def share(name: str, value: float) -> float:
-    """A number above 0 and at most 1."""
-    if positive(name, value) > 1:
-        raise BadInput(f"{name}: must be at most 1; got {value!r}")
-    return float(value)
-
-
-def whole(name: str, value: int, *, minimum: int = 1) -> int:
-    """A whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise BadInput(f"{name}: must be a whole number of at least {minimum}; got {value!r}")
-    return value
-
-
-def one_of(name: str, value: str, known: Sequence[str]) -> str:
-    """One of the known words."""
-    if value not in known:
-        raise BadInput(f"{name}: must be one of {', '.join(known)}; got {value!r}.{did_you_mean(str(value), known)}")
-    return value
-
-
-def searched(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Names of options to be searched, in the order of `known`."""
-    for name in names:
-        one_of("search", name, known)
-    return tuple(name for name in known if name in names)
-
-
-def check_designs(space: Sequence[Decision], designs: Designs, num_networks: int | None = None) -> None:
-    """Refuse designs that lack a decision, have another one, are none of the choices, or are not one for each network.
-
-    Raises:
-        BadInput: with the decision and its choices.
-    """
-    decisions = {decision.name: decision for decision in space}
-    for name in designs:
-        if name not in decisions:
-            raise BadInput(f"unknown hardware decision '{name}'.{did_you_mean(name, list(decisions))}")
-    for name, decision in decisions.items():
-        if name not in designs:
-            raise BadInput(f"hardware decision '{name}' is missing (one of {list(decision.choices)})")
-        values = np.asarray(designs[name])
-        known = np.isin(values, np.array(decision.choices))
-        if not known.all():
-            raise BadInput(f"{name}: {values[~known][0]} is not one of {list(decision.choices)}")
-        if num_networks is not None and len(values) not in (1, num_networks):
-            raise BadInput(f"{name}: {len(values)} values for {num_networks} networks; give one, or one for each")
-
-
-def by_layer(values: NDArray[Any], workloads: WorkloadBatch) -> NDArray[Any]:
-    """`(L,)` values of each network, or `(1,)` where all share one, for each of its layers."""
-    return values if len(values) == 1 else np.repeat(values, np.diff(workloads.offsets))
-
-
-def by_network(values: NDArray[Any], workloads: WorkloadBatch) -> Floats:
-    """`(N,)` values from `(N,)` or `(1,)`."""
-    return np.broadcast_to(np.asarray(values, dtype=np.float64), (len(workloads),)).copy()
-
-
 def check_kinds(model: str, workloads: WorkloadBatch, known: Sequence[Kind]) -> None:
-    """Refuse layers of a kind that a model does not know.
+    """Refuse networks with a layer of another kind.
 
     Raises:
         BadInput: naming the first such layer and the kinds known.
     """
     strange_L = ~np.isin(workloads.kind, known)
     if strange_L.any():
-        index = int(np.argmax(strange_L))
-        name = workloads.names[index] if workloads.names and workloads.names[index] else str(index)
-        kinds = ", ".join(kind.name.lower() for kind in known)
-        raise BadInput(f"{model}: layer '{name}' is of kind {Kind(int(workloads.kind[index])).name.lower()}; this model knows {kinds}")
+        raise BadInput(
+            f"{model}: knows no cost of {layer_title(workloads, int(strange_L.argmax()))}; "
+            f"it knows {', '.join(kind.name.lower() for kind in known)}"
+        )
+
+
+def layer_title(workloads: WorkloadBatch, layer: int) -> str:
+    """A layer for messages: `depthwise layer 'stage1.block0.depthwise'`."""
+    name = workloads.names[layer] if workloads.names else ""
+    place = (
+        f"'{name}'" if name else f"number {layer - int(workloads.offsets[np.searchsorted(workloads.offsets, layer, side='right') - 1]) + 1}"
+    )
+    return f"{Kind(int(workloads.kind[layer])).name.lower()} layer {place}"
 
 
 def total(values_L: NDArray[np.floating], workloads: WorkloadBatch) -> Floats:

@@ -13,7 +13,8 @@ from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import Kind, WorkloadBatch
-from paretune.hardware.analytic.layers import UNWEIGHTED, check_designs, check_kinds, padded_input_elements, positive, share, total, whole
+from paretune.hardware.analytic.design_options import check_designs, positive, share, whole
+from paretune.hardware.analytic.layers import UNWEIGHTED, check_kinds, padded_input_elements, total
 
 KINDS = (Kind.CONV, Kind.DEPTHWISE, Kind.LINEAR)
 LABELS = np.array(["read", "compute", "write", "free"])

@@ -13,7 +13,8 @@ from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import WorkloadBatch
-from paretune.hardware.analytic.layers import UNWEIGHTED, check_designs, not_negative, positive, total, whole
+from paretune.hardware.analytic.design_options import check_designs, not_negative, positive, whole
+from paretune.hardware.analytic.layers import UNWEIGHTED, total
 
 LABELS = np.array(["memory", "compute", "free"])
 

@@ -1,9 +1,12 @@
-"""Measuring campaigns: many things measured one after another on one device, kept as they come, measured again where the device drifted."""
+"""Measuring campaigns: many things measured one after another on one device, kept as they come.
+
+Drift is the device's own business: `host` and `remote` bracket each measurement with a reference (see `hardware.measured.drift`).
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from paretune.core.errors import BadInput, DeviceError
 from paretune.core.metrics import unit_of
@@ -57,77 +60,30 @@ def additive_metrics(device: Device) -> tuple[str, ...]:
     return names
 
 
-class Monitor(Protocol):
-    """Watches whether a device stays as fast as it was, for example by measuring one network now and then."""
-
-    def steady(self) -> bool:
-        """Called before the first measurement and after every few: whether the device is as it was at the last call."""
-        ...
-
-
-class NoMonitor:
-    """Believes in the device."""
-
-    def steady(self) -> bool:
-        """It does not look."""
-        return True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How a campaign watches over itself."""
-
-    check_every: int = 20
-    """Measurements between two looks at the monitor."""
-    max_rounds: int = 3
-    """How often measurements are made at most while the device drifts."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Generic[Item]):
     """How a campaign ended."""
 
     failures: Sequence[tuple[Item, str]]
     """What could not be measured, and why."""
-    unsteady: Sequence[Item]
-    """What was kept although the device drifted in every round."""
 
 
 def run_campaign(
-    items: Sequence[Item],
-    measure: Callable[[Item], Reading],
-    keep: Callable[[Item, Reading], None],
-    *,
-    monitor: Monitor,
-    rules: Rules,
-    on_step: Callable[[Item], None],
+    items: Sequence[Item], measure: Callable[[Item], Reading], keep: Callable[[Item, Reading], None], *, on_step: Callable[[Item], None]
 ) -> Outcome[Item]:
     """Measure each item and keep what came of it at once, so that an end at any moment loses one measurement.
 
     Args:
         items: what to measure, the most wanted first.
         measure: measures one; a `DeviceError` of one item does not end the campaign.
-        keep: stores a reading durably; called again for an item that is measured again.
-        monitor: tells when the device drifted; then what was measured since the last look is measured again.
-        rules: how often to look, how often to try.
+        keep: stores a reading durably.
         on_step: called after every measurement.
     """
-    failures: dict[Item, str] = {}
-    unsteady: list[Item] = []
-    monitor.steady()
-    for start in range(0, len(items), rules.check_every):
-        chunk = items[start : start + rules.check_every]
-        for round_number in range(1, rules.max_rounds + 1):
-            for item in chunk:
-                try:
-                    keep(item, measure(item))
-                    failures.pop(item, None)
-                except DeviceError as error:
-                    failures[item] = str(error)
-                if round_number == 1:
-                    on_step(item)
-            if monitor.steady():
-                break
-        else:
-            unsteady.extend(chunk)
-    return Outcome(failures=list(failures.items()), unsteady=unsteady)
+    failures: list[tuple[Item, str]] = []
+    for item in items:
+        try:
+            keep(item, measure(item))
+        except DeviceError as error:
+            failures.append((item, str(error)))
+        on_step(item)
+    return Outcome(failures=failures)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paretune import __version__
-from paretune.hardware.campaigns.campaign import Monitor, NoMonitor, Outcome, Reading, Rules, run_campaign
+from paretune.hardware.campaigns.campaign import Outcome, Reading, run_campaign
 from paretune.hardware.campaigns.layer_meter import COPIES, LayerMeter
 from paretune.hardware.tables.layer_signature import SIGNATURE, Integers
 from paretune.hardware.tables.layer_table_file import FORMAT, LayerEntries, read_layer_table, write_layer_table
@@ -41,8 +41,6 @@ def measure_layers(
     signatures_EF: Integers,
     request: TableRequest,
     *,
-    monitor: Monitor | None = None,
-    rules: Rules | None = None,
     on_step: Callable[[Signature], None] = lambda _: None,
 ) -> Outcome[Signature]:
     """Measure the layers that the file does not hold yet.
@@ -51,8 +49,6 @@ def measure_layers(
         meter: measures a layer.
         signatures_EF: what the table shall hold, the most wanted first.
         request: where to, and what for.
-        monitor: watches for drift; None for none.
-        rules: how often it looks.
         on_step: called after every layer.
 
     Raises:
@@ -70,7 +66,7 @@ def measure_layers(
         write_layer_table(request.path, entries_of(rows, facts))
 
     todo = [row for row in map(tuple, signatures_EF.tolist()) if row not in rows]
-    return run_campaign(todo, meter.layer, keep, monitor=monitor or NoMonitor(), rules=rules or Rules(), on_step=on_step)
+    return run_campaign(todo, meter.layer, keep, on_step=on_step)
 
 
 def known_layers(path: Path) -> set[Signature]:

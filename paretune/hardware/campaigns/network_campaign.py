@@ -12,7 +12,7 @@ import numpy as np
 
 from paretune.core.genotype import Genotypes, as_genotypes
 from paretune.core.protocols import Device, SearchSpace
-from paretune.hardware.campaigns.campaign import Monitor, NoMonitor, Outcome, Reading, Rules, lowest, reading_of, run_campaign
+from paretune.hardware.campaigns.campaign import Outcome, Reading, lowest, reading_of, run_campaign
 from paretune.hardware.campaigns.layer_campaign import TableRequest, made_by, refuse_other
 from paretune.hardware.tables.network_table_file import FORMAT, NetworkEntries, read_network_table, write_network_table
 from paretune.hardware.tables.table_facts import TableFacts, unlike
@@ -43,8 +43,6 @@ def measure_networks(
     request: TableRequest,
     *,
     rounds: int = 1,
-    monitor: Monitor | None = None,
-    rules: Rules | None = None,
     on_step: Callable[[Row], None] = lambda _: None,
 ) -> Outcome[Row]:
     """Measure the networks that the file does not hold yet, with fresh weights.
@@ -55,8 +53,6 @@ def measure_networks(
         genotypes_ND: which.
         request: where to, and what for.
         rounds: measurements of each network, of which the lowest counts.
-        monitor: watches for drift; None for none.
-        rules: how often it looks.
         on_step: called after every network.
 
     Raises:
@@ -71,7 +67,7 @@ def measure_networks(
         return lowest([reading_of(device.measure(network, shape)) for _ in range(rounds)])
 
     todo = [row for row in map(tuple, genotypes_ND.tolist()) if row not in file.rows]
-    return run_campaign(todo, measure, file.keep, monitor=monitor or NoMonitor(), rules=rules or Rules(), on_step=on_step)
+    return run_campaign(todo, measure, file.keep, on_step=on_step)
 
 
 class _File:

@@ -12,6 +12,7 @@ from paretune.core.canonical import canonical_json
 from paretune.core.errors import DeviceError
 from paretune.core.protocols import Measurement
 from paretune.hardware import HARDWARE
+from paretune.platform.execution.device_resources import DeviceResources
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.jobs import Evaluator, Job
 
@@ -85,6 +86,7 @@ class ActorDevices:
         return measurement
 
 
-def start_device(kind: str, options: Mapping[str, Any]) -> Any:
-    """A device actor with a processor of its own, so that training does not disturb what it measures."""
-    return ray.remote(DeviceActor).options(num_cpus=1, max_restarts=-1, max_task_retries=1).remote(kind, dict(options))
+def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources) -> Any:
+    """A device actor with resources of its own, so that training does not disturb what it measures."""
+    placed = ray.remote(DeviceActor).options(num_cpus=resources.processors, num_gpus=resources.gpus, max_restarts=-1, max_task_retries=1)
+    return placed.remote(kind, dict(options))

@@ -12,16 +12,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from paretune.core.errors import BadInput
+from paretune.core.errors import BadInput, UnknownName
 from paretune.core.protocols import Device, SearchSpace
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.hardware.campaigns.campaign import Monitor, NoMonitor, Outcome
+from paretune.hardware.campaigns.campaign import Outcome
 from paretune.hardware.campaigns.layer_campaign import TableRequest, known_layers, measure_layers
 from paretune.hardware.campaigns.layer_census import census, distinct_networks, refuse_unmeasurable
 from paretune.hardware.campaigns.layer_meter import LayerMeter
 from paretune.hardware.campaigns.network_campaign import NetworkSource, known_networks, measure_networks
 from paretune.hardware.tables.layer_signature import in_words
+from paretune.hardware.targets import SUFFIXES, load_target, target_names
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.api import read_spec
 from paretune.platform.study.plan import build_plan
@@ -39,8 +40,14 @@ class TargetChoice:
     """A device as the command line names it."""
 
     name: str
+    """Of a target or a kind of hardware, or the path of a target file."""
     options: tuple[str, ...] = ()
     """`NAME=VALUE` each."""
+
+    @property
+    def title(self) -> str:
+        """What tables of the device are called: its name, of a file the name without ending."""
+        return Path(self.name).stem if _is_file(self.name) else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +92,12 @@ class Campaign:
     seed: int = 0
     quiet: bool = False
 
-    def measure_layers(self, sample: int | None, *, command: str, monitor: Monitor | None = None) -> Ending:
+    def measure_layers(self, sample: int | None, *, command: str) -> Ending:
         """Build a layer table, or go on with one.
 
         Args:
             sample: only the layers of so many random networks; None takes all.
             command: what measures the layers that the table lacks.
-            monitor: watches for drift; None for none.
 
         Raises:
             BadInput: something the user gave cannot be used.
@@ -111,16 +117,15 @@ class Campaign:
         self._say(f"{len(found.signatures) - todo:,} are in {request.path} already, {todo:,} are measured now")
         with shown("layers", todo, quiet=self.quiet) as step:
             meter = LayerMeter(device, batch=self.batch, rounds=self.rounds)
-            outcome = measure_layers(meter, found.signatures, request, monitor=monitor or NoMonitor(), on_step=lambda _: step())
+            outcome = measure_layers(meter, found.signatures, request, on_step=lambda _: step())
         return _ending(request.path, outcome, in_words)
 
-    def measure_networks(self, count: int, *, command: str, monitor: Monitor | None = None) -> Ending:
+    def measure_networks(self, count: int, *, command: str) -> Ending:
         """Measure random networks, or go on with them.
 
         Args:
             count: how many the file shall hold.
             command: that goes on with it.
-            monitor: watches for drift; None for none.
 
         Raises:
             BadInput: something the user gave cannot be used.
@@ -138,19 +143,18 @@ class Campaign:
                 genotypes_ND,
                 request,
                 rounds=self.rounds,
-                monitor=monitor or NoMonitor(),
                 on_step=lambda _: step(),
             )
         return _ending(request.path, outcome, lambda row: f"network {list(row)}")
 
     def _request(self, what: str, command: str) -> TableRequest:
         space = Path(self.space.name).stem if self.space.name.endswith(SPEC_ENDINGS) else self.space.name
-        path = self.path or Path(f"{self.target.name}-{space}-{what}.parquet")
+        path = self.path or Path(f"{self.target.title}-{space}-{what}.parquet")
         if path.suffix != ".parquet":
             raise BadInput(f"--to {path}: must end in .parquet")
         if not path.parent.is_dir():
             raise BadInput(f"--to {path}: there is no folder {path.parent}")
-        return TableRequest(path=path, device=self.target.name, space=space, command=command, batch=self.batch)
+        return TableRequest(path=path, device=self.target.title, space=space, command=command, batch=self.batch)
 
     def _say(self, line: str) -> None:
         Console(stderr=True, quiet=self.quiet).print(line, highlight=False, markup=False, soft_wrap=True)
@@ -171,15 +175,29 @@ def open_both(target: TargetChoice, choice: SpaceChoice) -> tuple[Device, OpenSp
 
 
 def open_device(target: TargetChoice) -> Device:
-    """The device of a target.
+    """The device of a target, or of a kind of hardware with its defaults; a target comes before a kind of its name.
 
     Raises:
-        BadInput: there is no such target, it measures nothing, or an option cannot be used.
+        BadInput: there is neither, it measures nothing, or an option cannot be used.
     """
-    made = HARDWARE.create(target.name, **_options(HARDWARE, target.name, target.options))
+    kind, options = _kind_and_options(target.name)
+    made = HARDWARE.create(kind, **{**options, **_options(HARDWARE, kind, target.options)})
     if not isinstance(made, Device):
         raise BadInput(f"target '{target.name}' computes costs and measures nothing; name one that measures, such as host")
     return made
+
+
+def _kind_and_options(name: str) -> tuple[str, dict[str, Any]]:
+    if _is_file(name) or name in target_names():
+        found = load_target(name)
+        return found.kind, dict(found.options)
+    if name not in HARDWARE.names():
+        raise UnknownName("target", name, sorted({*target_names(), *HARDWARE.names()}))
+    return name, {}
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith(SUFFIXES)
 
 
 def open_space(choice: SpaceChoice) -> OpenSpace:
@@ -264,7 +282,6 @@ def _ending(path: Path, outcome: Outcome[Any], words: Callable[[Any], str]) -> E
     notes = [f"not measured: {words(item)}: {message}" for item, message in outcome.failures[:SHOWN]]
     more = len(outcome.failures) - SHOWN
     notes += [f"and {more} more"] if more > 0 else []
-    notes += [f"the device drifted while {len(outcome.unsteady)} were measured; they are kept as they are"] if outcome.unsteady else []
     return Ending(path=path, notes=tuple(notes), num_failed=len(outcome.failures))
 
 

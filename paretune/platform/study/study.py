@@ -12,6 +12,7 @@ from paretune.core.errors import SpecChanged
 from paretune.hardware import HARDWARE
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
 from paretune.platform.execution.deriving import DerivingEvaluator
+from paretune.platform.execution.device_resources import device_resources
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.forecast import CurveForecast
@@ -202,10 +203,11 @@ def _run_phases(
         progress.message("nothing is left to run: the study is finished. More candidates: --set budget.trials=N")
         return
     targets = () if evaluator is not None else tuple(plan.devices)
-    slots = spec.run.workers or max(1, available_cpus() - len(targets))
+    num_processors = sum(needed.processors for needed in device_resources({name: spec.hardware[name] for name in targets}).values())
+    slots = spec.run.workers or max(1, available_cpus() - num_processors)
     at_a_time = "one candidate" if slots == 1 else f"{slots} candidates"
     progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {at_a_time} at a time")
-    with ray_cluster(address=address, num_cpus=slots + len(targets)), stop_on_signals(stop):
+    with ray_cluster(address=address, num_cpus=slots + num_processors), stop_on_signals(stop):
         stop.raise_if_set()
         executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
         if "search" not in history.phases:
@@ -242,7 +244,10 @@ class _Executor:
         self._folder, self._progress, self._stop = folder, progress, stop
         spec = plan.spec
         chosen = {target: spec.hardware[target] for target in targets}
-        handles = {name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options)) for name, item in chosen.items()}
+        needed = device_resources(chosen)
+        handles = {
+            name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options), needed[name]) for name, item in chosen.items()
+        }
         self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
         if plan.derived:
             self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)

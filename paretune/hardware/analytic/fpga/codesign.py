@@ -17,6 +17,7 @@ from paretune.core.genotype import Choice, Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.aggregate import NO_TASK, list_schedule, sequence_latency
+from paretune.hardware.analytic.design_options import design_values, floats_by_layer, positive, searched_decisions, whole
 from paretune.hardware.analytic.fpga.codesign_space import (
     CHOICES,
     DesignValues,
@@ -29,14 +30,7 @@ from paretune.hardware.analytic.fpga.codesign_space import (
     resources,
     silicon_area_mm2,
 )
-from paretune.hardware.analytic.fpga.design_options import (
-    checked_count,
-    checked_positive,
-    design_values,
-    per_layer,
-    refuse_unknown_kinds,
-    searched_decisions,
-)
+from paretune.hardware.analytic.layers import check_kinds
 
 FREE_KINDS = (Kind.ACTIVATION, Kind.ADD)
 KNOWN_KINDS = (Kind.CONV, Kind.DEPTHWISE, Kind.LINEAR, Kind.POOL, *FREE_KINDS)
@@ -136,34 +130,34 @@ class CodesignFpga:
             raise BadInput(f"word_bits: must be 8 or 16; got {word_bits!r}")
         if not isinstance(pool_engine, bool):
             raise BadInput(f"pool_engine: must be true or false; got {pool_engine!r}")
-        if checked_positive("conv_engine_ratio", conv_engine_ratio) > 1:
+        if positive("conv_engine_ratio", conv_engine_ratio) > 1:
             raise BadInput(f"conv_engine_ratio: must be at most 1; got {conv_engine_ratio}")
         if pixel_parallelism == 1 and conv_engine_ratio < 1:
             raise BadInput("pixel_parallelism: must be at least 2 where conv_engine_ratio splits it; got 1")
         self._options: dict[str, Choice] = {
-            "filter_parallelism": checked_count("filter_parallelism", filter_parallelism),
-            "pixel_parallelism": checked_count("pixel_parallelism", pixel_parallelism),
-            "input_buffer_depth": checked_count("input_buffer_depth", input_buffer_depth),
-            "weight_buffer_depth": checked_count("weight_buffer_depth", weight_buffer_depth),
-            "output_buffer_depth": checked_count("output_buffer_depth", output_buffer_depth),
-            "memory_interface_bits": checked_count("memory_interface_bits", memory_interface_bits),
+            "filter_parallelism": whole("filter_parallelism", filter_parallelism),
+            "pixel_parallelism": whole("pixel_parallelism", pixel_parallelism),
+            "input_buffer_depth": whole("input_buffer_depth", input_buffer_depth),
+            "weight_buffer_depth": whole("weight_buffer_depth", weight_buffer_depth),
+            "output_buffer_depth": whole("output_buffer_depth", output_buffer_depth),
+            "memory_interface_bits": whole("memory_interface_bits", memory_interface_bits),
             "pool_engine": pool_engine,
             "conv_engine_ratio": float(conv_engine_ratio),
         }
-        self._clock_hz = checked_positive("clock_hz", clock_hz)
-        self._host_ops_per_s = checked_positive("host_ops_per_s", host_ops_per_s)
+        self._clock_hz = positive("clock_hz", clock_hz)
+        self._host_ops_per_s = positive("host_ops_per_s", host_ops_per_s)
         self._logic = LogicCosts(
-            base_clbs=checked_count("base_clbs", base_clbs, minimum=0),
-            clbs_per_mac=checked_count("clbs_per_mac", clbs_per_mac, minimum=0),
-            clbs_per_interface_bit=checked_count("clbs_per_interface_bit", clbs_per_interface_bit, minimum=0),
-            second_engine_clbs=checked_count("second_engine_clbs", second_engine_clbs, minimum=0),
-            pool_engine_clbs=checked_count("pool_engine_clbs", pool_engine_clbs, minimum=0),
+            base_clbs=whole("base_clbs", base_clbs, minimum=0),
+            clbs_per_mac=whole("clbs_per_mac", clbs_per_mac, minimum=0),
+            clbs_per_interface_bit=whole("clbs_per_interface_bit", clbs_per_interface_bit, minimum=0),
+            second_engine_clbs=whole("second_engine_clbs", second_engine_clbs, minimum=0),
+            pool_engine_clbs=whole("pool_engine_clbs", pool_engine_clbs, minimum=0),
             word_bits=word_bits,
         )
         self._available = {
-            "clb_equivalents": checked_count("device_clb_equivalents", device_clb_equivalents),
-            "dsps": checked_count("device_dsps", device_dsps),
-            "block_rams": checked_count("device_block_rams", device_block_rams),
+            "clb_equivalents": whole("device_clb_equivalents", device_clb_equivalents),
+            "dsps": whole("device_dsps", device_dsps),
+            "block_rams": whole("device_block_rams", device_block_rams),
         }
         self._space = searched_decisions(search, CHOICES)
 
@@ -179,7 +173,7 @@ class CodesignFpga:
 
     def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:
         """Latency, area and performance per area of every network on its design, with times and labels of layers."""
-        refuse_unknown_kinds("codesign_fpga", workloads, KNOWN_KINDS)
+        check_kinds("codesign_fpga", workloads, KNOWN_KINDS)
         values = design_values(self._options, self._space, designs)
         engine_L = _engines(workloads, values)
         times_L, labels_L = self._times(workloads, values, engine_L)
@@ -196,17 +190,17 @@ class CodesignFpga:
     def _times(self, workloads: WorkloadBatch, values: DesignValues, engine_L: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
         """`(L,)` seconds of each layer on its engine, and the index of its label."""
         compute_L = _compute_cycles(workloads, values, engine_L)
-        memory_L = self._traffic_bits(workloads, values) / per_layer(values["memory_interface_bits"], workloads)
+        memory_L = self._traffic_bits(workloads, values) / floats_by_layer(values["memory_interface_bits"], workloads)
         window_L = workloads.output_elements_L * workloads.kernel**2
-        on_host_L = (engine_L == POOLING) & ~per_layer(values["pool_engine"], workloads).astype(np.bool_)
+        on_host_L = (engine_L == POOLING) & ~floats_by_layer(values["pool_engine"], workloads).astype(np.bool_)
         times_L = np.where(on_host_L, window_L / self._host_ops_per_s, np.maximum(compute_L, memory_L) / self._clock_hz)
         labels_L = np.where(engine_L == NOWHERE, 3, np.where(on_host_L, 2, compute_L < memory_L))
         return np.where(engine_L == NOWHERE, 0.0, times_L), labels_L
 
     def _traffic_bits(self, workloads: WorkloadBatch, values: DesignValues) -> Floats:
         """`(L,)` bits that move between memory and buffers."""
-        input_words, weight_words, output_words = (per_layer(words, workloads) for words in buffer_words(values))
-        filters = per_layer(values["filter_parallelism"], workloads)
+        input_words, weight_words, output_words = (floats_by_layer(words, workloads) for words in buffer_words(values))
+        filters = floats_by_layer(values["filter_parallelism"], workloads)
         groups_L, image_L = workloads.groups, workloads.batch
         weights_L = workloads.weights_L
         own_weights_L = weights_L / np.maximum(workloads.out_channels, 1) * filters
@@ -224,7 +218,7 @@ class CodesignFpga:
 
 def _engines(workloads: WorkloadBatch, values: DesignValues) -> NDArray[np.int64]:
     """`(L,)` where each layer runs."""
-    split_L = per_layer(values["conv_engine_ratio"], workloads) < 1
+    split_L = floats_by_layer(values["conv_engine_ratio"], workloads) < 1
     engine_L = np.where((workloads.kernel == 1) & split_L, POINTWISE, SPATIAL)
     engine_L = np.where(workloads.kind == Kind.POOL, POOLING, engine_L)
     return np.where(np.isin(workloads.kind, FREE_KINDS), NOWHERE, engine_L)
@@ -232,10 +226,10 @@ def _engines(workloads: WorkloadBatch, values: DesignValues) -> NDArray[np.int64
 
 def _compute_cycles(workloads: WorkloadBatch, values: DesignValues, engine_L: NDArray[np.int64]) -> Floats:
     """`(L,)` cycles of computation; the pool engine is as wide as one engine's filters, one position and tap in a cycle."""
-    spatial, pointwise = (per_layer(lanes, workloads) for lanes in engine_lanes(values))
+    spatial, pointwise = (floats_by_layer(lanes, workloads) for lanes in engine_lanes(values))
     lanes_L = np.where(engine_L == POINTWISE, np.maximum(pointwise, 1), spatial)
     lanes_L = np.where(engine_L == POOLING, 1, lanes_L)
-    filters = per_layer(values["filter_parallelism"], workloads)
+    filters = floats_by_layer(values["filter_parallelism"], workloads)
     # All channels of a depthwise layer or a pool are computed side by side; groups of other convolutions come one after another.
     alone_L = np.isin(workloads.kind, (Kind.DEPTHWISE, Kind.POOL))
     groups_L = np.where(alone_L, 1, workloads.groups)

@@ -16,14 +16,9 @@ from paretune.core.genotype import Choice, Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.aggregate import pipeline_latency
-from paretune.hardware.analytic.fpga.design_options import (
-    checked_count,
-    checked_positive,
-    design_values,
-    refuse_unknown_kinds,
-    searched_decisions,
-)
+from paretune.hardware.analytic.design_options import design_values, positive, searched_decisions, whole
 from paretune.hardware.analytic.fpga.pipeline_tasks import ENGINE_KINDS, engine_layers, split_dsps, start_gaps, tile_tasks
+from paretune.hardware.analytic.layers import check_kinds
 
 Reuse = Literal["output", "input"]
 REUSES: tuple[Reuse, ...] = ("output", "input")
@@ -93,10 +88,10 @@ class FpgaPipeline:
     ) -> None:
         if first_reuse not in REUSES:
             raise BadInput(f"first_reuse: must be one of {', '.join(REUSES)}; got {first_reuse!r}")
-        self._dsps, self._clock_hz = checked_count("dsps", dsps), checked_positive("clock_hz", clock_hz)
+        self._dsps, self._clock_hz = whole("dsps", dsps), positive("clock_hz", clock_hz)
         self._options: dict[str, Choice] = {
-            "row_tile": checked_count("row_tile", row_tile),
-            "column_tile": checked_count("column_tile", column_tile),
+            "row_tile": whole("row_tile", row_tile),
+            "column_tile": whole("column_tile", column_tile),
             "first_reuse": first_reuse,
         }
         self._space = searched_decisions(search, CHOICES)
@@ -112,7 +107,7 @@ class FpgaPipeline:
 
     def estimate(self, workloads: WorkloadBatch, designs: Designs) -> Mapping[str, Estimates]:
         """Latency, throughput and DSPs of every network on its design."""
-        refuse_unknown_kinds("fpga_pipeline", workloads, (*ENGINE_KINDS, *FREE_KINDS))
+        check_kinds("fpga_pipeline", workloads, (*ENGINE_KINDS, *FREE_KINDS))
         values = design_values(self._options, self._space, designs)
         engines = engine_layers(workloads, values)
         dsps_J = split_dsps(engines.macs, engines.offsets, self._dsps)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.workload import Kind, WorkloadBatch
-from paretune.hardware.analytic.fpga.design_options import Floats, per_layer
+from paretune.hardware.analytic.design_options import floats_by_layer
+from paretune.hardware.analytic.layers import Floats
 
 ENGINE_KINDS = (Kind.CONV, Kind.DEPTHWISE, Kind.LINEAR)
 HALVINGS = 2.0 ** np.arange(11)
@@ -65,7 +66,7 @@ def engine_layers(workloads: WorkloadBatch, values: Mapping[str, NDArray[np.gene
         return np.asarray(getattr(workloads, name)[index_J], dtype=np.float64)
 
     def tile(name: str) -> Floats:
-        of_layers = per_layer(values[name], workloads)
+        of_layers = floats_by_layer(values[name], workloads)
         return of_layers if len(of_layers) == 1 else of_layers[index_J]
 
     is_depthwise_J = workloads.kind[index_J] == Kind.DEPTHWISE
@@ -74,7 +75,7 @@ def engine_layers(workloads: WorkloadBatch, values: Mapping[str, NDArray[np.gene
     height_J, width_J = column("out_height"), column("out_width")
     usual_height_J = np.maximum((height_J - 1) * stride_J + kernel_J - 2 * padding_J, 1)
     usual_width_J = np.maximum((width_J - 1) * stride_J + kernel_J - 2 * padding_J, 1)
-    first_input = per_layer(np.asarray(values["first_reuse"] == "input"), workloads).astype(np.bool_)
+    first_input = floats_by_layer(np.asarray(values["first_reuse"] == "input"), workloads).astype(np.bool_)
     position_J = np.arange(len(index_J)) - np.repeat(offsets[:-1], np.diff(offsets))
     return EngineLayers(
         index=index_J,

@@ -17,16 +17,9 @@ from paretune.core.genotype import Choice, Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.aggregate import sequence_latency
-from paretune.hardware.analytic.fpga.design_options import (
-    checked_count,
-    checked_positive,
-    design_values,
-    layer_title,
-    per_layer,
-    refuse_unknown_kinds,
-    searched_decisions,
-)
+from paretune.hardware.analytic.design_options import design_values, floats_by_layer, positive, searched_decisions, whole
 from paretune.hardware.analytic.fpga.tiling import FREE, LABELS, TiledLayers, Tiling, corrected_times, published_times
+from paretune.hardware.analytic.layers import check_kinds, layer_title
 
 Variant = Literal["corrected", "hotnas2020", "hotnas2020_log"]
 
@@ -119,20 +112,20 @@ class TiledEngine:
         if word_bits not in DSPS_PER_MAC:
             raise BadInput(f"word_bits: must be 16 or 32; got {word_bits!r}")
         self._options = {
-            "output_channel_tile": checked_count("output_channel_tile", output_channel_tile),
-            "input_channel_tile": checked_count("input_channel_tile", input_channel_tile, minimum=ALL_DSPS),
-            "row_tile": checked_count("row_tile", row_tile),
-            "column_tile": checked_count("column_tile", column_tile),
-            "weight_port_words": checked_count("weight_port_words", weight_port_words),
-            "input_port_words": checked_count("input_port_words", input_port_words),
-            "output_port_words": checked_count("output_port_words", output_port_words),
-            "depthwise_channel_tile": checked_count("depthwise_channel_tile", depthwise_channel_tile, minimum=0),
+            "output_channel_tile": whole("output_channel_tile", output_channel_tile),
+            "input_channel_tile": whole("input_channel_tile", input_channel_tile, minimum=ALL_DSPS),
+            "row_tile": whole("row_tile", row_tile),
+            "column_tile": whole("column_tile", column_tile),
+            "weight_port_words": whole("weight_port_words", weight_port_words),
+            "input_port_words": whole("input_port_words", input_port_words),
+            "output_port_words": whole("output_port_words", output_port_words),
+            "depthwise_channel_tile": whole("depthwise_channel_tile", depthwise_channel_tile, minimum=0),
         }
         self._variant, self._word_bits = variant, word_bits
-        self._largest_kernel = checked_count("largest_kernel", largest_kernel)
-        self._clock_hz = checked_positive("clock_hz", clock_hz)
-        self._dsps, self._block_rams = checked_count("dsps", dsps), checked_count("block_rams", block_rams)
-        self._port_bits = checked_count("port_bits", port_bits)
+        self._largest_kernel = whole("largest_kernel", largest_kernel)
+        self._clock_hz = positive("clock_hz", clock_hz)
+        self._dsps, self._block_rams = whole("dsps", dsps), whole("block_rams", block_rams)
+        self._port_bits = whole("port_bits", port_bits)
         self._space = searched_decisions(search, CHOICES)
 
     def space(self) -> tuple[Decision, ...]:
@@ -181,7 +174,7 @@ class TiledEngine:
         return values
 
     def _cycles(self, workloads: WorkloadBatch, values: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        refuse_unknown_kinds("fpga", workloads, KNOWN_KINDS)
+        check_kinds("fpga", workloads, KNOWN_KINDS)
         published = self._variant != "corrected"
         free_L = np.isin(workloads.kind, (*FREE_KINDS, Kind.LINEAR) if published else FREE_KINDS)
         is_depthwise_L = workloads.kind == Kind.DEPTHWISE
@@ -209,7 +202,7 @@ class TiledEngine:
             )
 
     def _tiling(self, workloads: WorkloadBatch, values: Mapping[str, NDArray[np.int64]], is_depthwise_L: NDArray[np.bool_]) -> Tiling:
-        wide = {name: per_layer(column, workloads) for name, column in values.items()}
+        wide = {name: floats_by_layer(column, workloads) for name, column in values.items()}
         word, corrected = self._word_bits, self._variant == "corrected"
         depthwise_L = wide["depthwise_channel_tile"]
         weight_bits_L = np.minimum(workloads.weight_bits, word)
