@@ -1,6 +1,6 @@
 """How true learned costs are: kernels, latency tables of two search spaces, devices nobody has seen.
 
-    python benchmarks/cost_fidelity.py             everything, about 40 minutes on two cores
+    python benchmarks/cost_fidelity.py             everything, about 30 minutes on one core
     python benchmarks/cost_fidelity.py --quick     a part of each, under two minutes
 
 Reads the tables in `PARETUNE_DATA`, by default `../shared/data` beside the repository. `fpga` and `eyeriss` are modelled, not measured.
