@@ -43,7 +43,7 @@ def split(table: LatencyTable, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def judge_device(table: LatencyTable, device: str, seed: int) -> tuple[str, Fidelity, float]:
-    """The predictor that cross-validation chose, its fidelity, and the Spearman of a ridge: pairwise, or one-hot where pairs are too many."""
+    """The predictor that cross-validation chose, its fidelity, and the Spearman of a ridge on pairs (one-hot where those are too many)."""
     learned_rows, judged_rows = split(table, seed)
     latency_N = table.latency_NS[:, table.devices.index(device)]
     learned = learn_costs(table.space, table.genotypes_ND[learned_rows], {"latency_s": latency_N[learned_rows]})
