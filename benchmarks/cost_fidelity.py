@@ -1,6 +1,6 @@
 """How true learned costs are: kernels, latency tables of two search spaces, devices nobody has seen.
 
-    python benchmarks/cost_fidelity.py             everything, about 40 minutes on two cores
+    python benchmarks/cost_fidelity.py             everything, about 30 minutes on one core
     python benchmarks/cost_fidelity.py --quick     a part of each, under two minutes
 
 Reads the tables in `PARETUNE_DATA`, by default `../shared/data` beside the repository. `fpga` and `eyeriss` are modelled, not measured.
@@ -43,7 +43,7 @@ def split(table: LatencyTable, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def judge_device(table: LatencyTable, device: str, seed: int) -> tuple[str, Fidelity, float]:
-    """The predictor that cross-validation chose, its fidelity, and the Spearman of a pairwise ridge."""
+    """The predictor that cross-validation chose, its fidelity, and the Spearman of a ridge on pairs (one-hot where those are too many)."""
     learned_rows, judged_rows = split(table, seed)
     latency_N = table.latency_NS[:, table.devices.index(device)]
     learned = learn_costs(table.space, table.genotypes_ND[learned_rows], {"latency_s": latency_N[learned_rows]})
@@ -60,7 +60,7 @@ def judge_device(table: LatencyTable, device: str, seed: int) -> tuple[str, Fide
 def print_architectures(table: LatencyTable, devices: Sequence[str], seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Print a line for each device; Spearman of the chosen predictor and of the pairwise ridge."""
     print(f"\n{table.space.name}, {TRAINING} to learn from: Spearman, RMSPE, share within, Kendall of all and of the best tenth")
-    print(f"{'device':16} {'chosen':32} {'rho':>7} {'pairs':>7} {'RMSPE':>6} {'1 %':>6} {'5 %':>6} {'10 %':>6} {'tau':>6} {'tau10':>6}")
+    print(f"{'device':16} {'chosen':32} {'rho':>7} {'ridge':>7} {'RMSPE':>6} {'1 %':>6} {'5 %':>6} {'10 %':>6} {'tau':>6} {'tau10':>6}")
     chosen, lines = {}, {}
     for device in devices:
         name, found, lines[device] = judge_device(table, device, seed)
