@@ -308,7 +308,7 @@ def test_with_a_forecast_stopped_candidates_are_told_on_the_scale_of_full_traini
 
 def test_a_ledger_whose_promotions_this_version_would_not_make_is_refused(search: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     search(trials=32).run()
-    monkeypatch.setattr("paretune.searchers.rungs.most_deserving", lambda points, violations, count: [len(points) - 1])
+    monkeypatch.setattr("paretune.searchers.rungs.most_deserving", lambda points, violations, count, *, earlier_KM: [len(points) - 1])
     with pytest.raises(SpecChanged, match="went on to 3 epochs in the ledger, but this version of paretune would have stopped it"):
         search(trials=32)
 

@@ -7,6 +7,7 @@ from paretune.core.metrics import Direction, Metric
 from paretune.core.protocols import Measurement
 from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
+from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.jobs import JobFactory
@@ -33,7 +34,7 @@ class Clock:
 def climb(folder: Path, *, forget: bool) -> tuple[Clock, list[Any]]:
     clock, task = Clock(), Digits()
     produced = {metric.name: metric for metric in (*task.metrics, LATENCY, *FreeCosts().metrics)}
-    evaluator = StagedEvaluator(space=SPACE, task=task, produced=produced, targets=("host",), measure=clock)
+    evaluator = StagedEvaluator(costs=CandidateCosts(SPACE, {}), task=task, produced=produced, targets=("host",), measure=clock)
     worker, genotype = Worker(evaluator, folder, WorkerLimits()), (0,) * len(SPACE.decisions)
     found = []
     for rung in range(2):

@@ -65,6 +65,7 @@ def measure(
     quiet: bool,
 ) -> None:
     """Measure on the device TARGET what networks of SPACE (a name, or a study file) cost. Ctrl-C stops; the same command goes on."""
+    from paretune.platform.execution.stop import Interrupted
     from paretune.platform.study.measuring import Campaign, SpaceChoice, TargetChoice
 
     if layers == (networks is not None):
@@ -83,9 +84,9 @@ def measure(
     again, missing = _command(with_sample=True), _command(with_sample=False)
     try:
         ending = campaign.measure_networks(networks, command=again) if networks else campaign.measure_layers(sample, command=missing)
-    except KeyboardInterrupt:
-        click.echo(f"paretune: stopped by Ctrl-C. What was measured is kept. Go on with: {again}", err=True)
-        sys.exit(INTERRUPT_EXIT)
+    except (KeyboardInterrupt, Interrupted) as error:
+        click.echo(f"paretune: stopped. What was measured is kept. Go on with: {again}", err=True)
+        sys.exit(error.exit_code if isinstance(error, Interrupted) else INTERRUPT_EXIT)
     for line in ending.notes:
         click.echo(line, err=True)
     click.echo(ending.path)

@@ -23,6 +23,7 @@ from paretune.hardware.campaigns.layer_meter import LayerMeter
 from paretune.hardware.campaigns.network_campaign import NetworkSource, known_networks, measure_networks
 from paretune.hardware.tables.layer_signature import in_words
 from paretune.hardware.targets import SUFFIXES, load_target, target_names
+from paretune.platform.execution.stop import StopRequest, stop_on_signals
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.api import read_spec
 from paretune.platform.study.plan import build_plan
@@ -115,7 +116,7 @@ class Campaign:
             f"{_percent(found.layer_coverage)} of the layers; {_percent(found.network_coverage)} are made of them alone"
         )
         self._say(f"{len(found.signatures) - todo:,} are in {request.path} already, {todo:,} are measured now")
-        with shown("layers", todo, quiet=self.quiet) as step:
+        with stoppable("layers", todo, quiet=self.quiet) as step:
             meter = LayerMeter(device, batch=self.batch, rounds=self.rounds)
             outcome = measure_layers(meter, found.signatures, request, on_step=lambda _: step())
         return _ending(request.path, outcome, in_words)
@@ -136,7 +137,7 @@ class Campaign:
         known = known_networks(request.path, opened.space)
         todo = sum(tuple(row) not in known for row in genotypes_ND.tolist())
         self._say(f"{len(genotypes_ND) - todo:,} networks are in {request.path} already, {todo:,} are measured now")
-        with shown("networks", todo, quiet=self.quiet) as step:
+        with stoppable("networks", todo, quiet=self.quiet) as step:
             outcome = measure_networks(
                 device,
                 NetworkSource(space=opened.space, input_shape=opened.input_shape, space_options=opened.options),
@@ -223,6 +224,23 @@ def open_space(choice: SpaceChoice) -> OpenSpace:
     space = SPACES.create(choice.name, input_shape=shape, num_classes=classes, **options)
     written = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     return OpenSpace(space=space, input_shape=shape, options={"num_classes": classes, **written})
+
+
+@contextmanager
+def stoppable(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """The same as `shown`; a signal ends the campaign after the step that it falls into, a second one at once.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    stop = StopRequest()
+    with stop_on_signals(stop), shown(what, total, quiet=quiet) as advance:
+
+        def step() -> None:
+            advance()
+            stop.raise_if_set()
+
+        yield step
 
 
 @contextmanager
