@@ -10,6 +10,7 @@ HARDWARE = Registry(
         "butterfly": "paretune.hardware.analytic.butterfly:Butterfly",
         "codesign_fpga": "paretune.hardware.analytic.fpga.codesign:CodesignFpga",
         "crossbar": "paretune.hardware.analytic.crossbar:Crossbar",
+        "crossbar_parts": "paretune.hardware.analytic.crossbar_composed:ComposedCrossbar",
         "fpga": "paretune.hardware.analytic.fpga.tiled_engine:TiledEngine",
         "fpga_pipeline": "paretune.hardware.analytic.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.measured.host:Host",

@@ -5,6 +5,13 @@ from paretune.core.registry import Registry
 TASKS = Registry(
     kind="task",
     group="paretune.tasks",
-    builtins={"digits": "paretune.tasks.digits:Digits", "table": "paretune.tasks.table:TableTask"},
+    builtins={
+        "cifar10": "paretune.tasks.cifar10:Cifar10",
+        "digits": "paretune.tasks.digits:Digits",
+        "mnist": "paretune.tasks.mnist:Mnist",
+        "speech_commands": "paretune.tasks.speech_commands:SpeechCommands",
+        "spoken_digits": "paretune.tasks.spoken_digits:SpokenDigits",
+        "table": "paretune.tasks.table:TableTask",
+    },
 )
 """Factories `(*, ...)` of `core.protocols.Task`."""

@@ -26,6 +26,9 @@ from paretune.tasks.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
+EVALUATED_AT_ONCE = 512
+"""Examples that a network is evaluated on together, so that the memory for its maps does not grow with the data set."""
+
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 Score = Callable[[nn.Module], Mapping[str, float]]
 MODEL, MOMENTUM = "model.", "momentum."
@@ -36,7 +39,7 @@ class Images:
     """One split of a data set."""
 
     inputs: Tensor
-    """`(num_images, channels, height, width)` float32, as the network takes them."""
+    """`(num_images, channels, height, width)` or `(num_recordings, features, time steps)` float32, as the network takes them."""
     labels: Tensor
     """`(num_images,)` int64 classes."""
 
@@ -115,7 +118,7 @@ def fresh_network(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 def accuracy(network: nn.Module, images: Images) -> float:
     """Part of the images that the network classifies rightly, in evaluation mode."""
     with deterministic_torch(), evaluating(network):
-        return _accuracy(network(images.inputs), images.labels)
+        return _accuracy(_outputs(network, images.inputs), images.labels)
 
 
 class _Trainer:
@@ -179,7 +182,7 @@ class _Trainer:
         """One step of the optimiser; gives the loss before it."""
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
-        inputs = self._inputs[batch].contiguous(memory_format=torch.channels_last)
+        inputs = _channels_last(self._inputs[batch])
         loss = cross_entropy(self._network(inputs), self._labels[batch], label_smoothing=self._recipe.label_smoothing)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -224,11 +227,21 @@ def _validate(network: nn.Module, images: Images) -> dict[str, float]:
         DivergenceError: the network gives something that is no number.
     """
     with evaluating(network):
-        outputs = network(images.inputs.contiguous(memory_format=torch.channels_last))
+        outputs = _outputs(network, _channels_last(images.inputs))
         loss = float(cross_entropy(outputs, images.labels).item())
     if not math.isfinite(loss):
         raise DivergenceError(f"validation loss {loss}")
     return {"validation_loss": loss, "accuracy": _accuracy(outputs, images.labels)}
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    """Images in the layout of the network's weights; sequences as they are."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs.contiguous()
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    """`(num_images, classes)`, a part of the images at a time."""
+    return torch.cat([network(part) for part in torch.split(inputs, EVALUATED_AT_ONCE)])
 
 
 def _accuracy(outputs: Tensor, labels: Tensor) -> float:

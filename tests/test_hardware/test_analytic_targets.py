@@ -10,7 +10,7 @@ from paretune.core.workload import Kind, Layer, WorkloadBatch
 from paretune.hardware import HARDWARE
 
 FOLDER = Path(paretune.hardware.__file__).parent / "targets"
-KINDS = ("asic", "butterfly", "crossbar", "paleo", "roofline", "secure")
+KINDS = ("asic", "butterfly", "crossbar", "crossbar_parts", "paleo", "roofline", "secure")
 
 
 def read(path: Path) -> dict:

@@ -63,14 +63,39 @@ def test_every_part_of_the_energy_worked_by_hand() -> None:
         "tile_mvm_energy_j": 6,  # 3 x 2 tiles of 4 x 4
         "dac_energy_j": 2 * 10,  # each input into two tiles
         "cell_energy_j": 60,
-        "adc_energy_j": 3 * 6,  # each output from three tiles
+        "adc_energy_j": 3 * 6,  # each output from three tiles; where columns are not gated, all four of six tiles
         "add_energy_j": 2 * 6,
         "buffer_energy_j": 16,
     }
     none = dict.fromkeys(parts, 0.0)
     for name, count in parts.items():
-        found = Crossbar(rows=4, columns=4, **{**none, name: 1.0}).estimate(workloads, {})
-        assert found["energy_j"].values[0] == count, name
+        found = Crossbar(rows=4, columns=4, gating="columns", column_energy_share=1e-9, **{**none, name: 1.0}).estimate(workloads, {})
+        assert found["energy_j"].values[0] == pytest.approx(count, rel=1e-8), name
+    found = Crossbar(rows=4, columns=4, **{**none, "adc_energy_j": 1.0}).estimate(workloads, {})
+    assert found["energy_j"].values[0] == 6 * 4
+
+
+def test_gating_saves_the_columns_without_weights() -> None:
+    workloads = WorkloadBatch.from_layers([RESNET8])
+    # Outputs of each layer by row splits and positions, worked by hand; each takes 0.8 / 256 of a product's energy, the tiles 0.2.
+    outputs = 1024 * 3 * 16 + 256 * (32 + 2 * 32 + 32) + 64 * (2 * 64 + 3 * 64 + 64) + 10
+    found = Crossbar(gating="columns").estimate(workloads, {})
+    assert found["energy_j"].values[0] == pytest.approx(13.4e-9 * (0.2 * 4481 + 0.8 * outputs / 256))
+    full = WorkloadBatch.from_layers([[Layer(kind=Kind.LINEAR, out_channels=512, in_channels=256)]])
+    assert Crossbar(gating="columns").estimate(full, {})["energy_j"].values[0] == pytest.approx(2 * 13.4e-9)
+
+
+def test_copies_are_balanced_so_that_a_pipeline_is() -> None:
+    workloads = WorkloadBatch.from_layers([RESNET8])
+    # Layers of 1024, 256 and 64 positions and the classifier have 4, 1, 1 and 1 copies: 3 x 256 + 3 x 256 + 3 x 64 + 1 products in turn.
+    found = Crossbar(replication=4).estimate(workloads, {})
+    assert found["latency_s"].values[0] == pytest.approx(1729 * 132.9e-9)
+    assert found["arrays"].values[0] == 14 + 3 * 3
+    assert found["tile_mvms"].values[0] == 4481
+    assert found["energy_j"].values[0] == Crossbar().estimate(workloads, {})["energy_j"].values[0]
+    assert found["utilization"].values[0] < 0.084
+    pipelined = Crossbar(schedule="pipelined", search=("replication",)).estimate(workloads, {"replication": np.array([4])})
+    assert pipelined["latency_s"].values[0] == pytest.approx(256 * 132.9e-9)
 
 
 def test_width_is_free_until_a_tile_is_full() -> None:
@@ -91,6 +116,11 @@ def test_depthwise_groups_share_tiles_along_the_diagonal() -> None:
 def test_crossbar_keeps_the_contract_and_refuses_what_it_cannot_use() -> None:
     check_cost_model(Crossbar)
     check_cost_model(lambda: Crossbar(schedule="pipelined", cell_bits=2, rows=16, columns=16))
+    check_cost_model(lambda: Crossbar(gating="columns", search=("replication",)))
+    with pytest.raises(BadInput, match="column_energy_share: must be at most 1"):
+        Crossbar(column_energy_share=1.5)
+    with pytest.raises(BadInput, match="gating: must be one of none, columns"):
+        Crossbar(gating="rows")
     with pytest.raises(BadInput, match="schedule: must be one of sequential, pipelined"):
         Crossbar(schedule="parallel")
     with pytest.raises(BadInput, match="crossbar: knows no cost of fft layer number 1"):

@@ -45,13 +45,15 @@ class CrossbarMapping:
         return self.tiles * self.positions
 
 
-def map_to_tiles(workloads: WorkloadBatch, *, tile_rows: int, tile_columns: int, cells_per_weight: Floats) -> CrossbarMapping:
+def map_to_tiles(
+    workloads: WorkloadBatch, *, tile_rows: Floats | int, tile_columns: Floats | int, cells_per_weight: Floats
+) -> CrossbarMapping:
     """Place every weighted layer, each on tiles of its own.
 
     Args:
         workloads: any layers.
-        tile_rows: inputs of a tile.
-        tile_columns: outputs of a tile.
+        tile_rows: inputs of a tile, of all or `(L,)`.
+        tile_columns: outputs of a tile, of all or `(L,)`.
         cells_per_weight: `(L,)` or `(1,)` columns that a weight is sliced into.
     """
     known_L = np.isin(workloads.kind, KINDS)
