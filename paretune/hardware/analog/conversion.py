@@ -56,6 +56,25 @@ def to_analog(
     return analog
 
 
+def put_on(network: nn.Module, preset: AnalogPreset) -> nn.Module:
+    """A copy of an analog network on another target; on its own it is the same.
+
+    Input ranges stay; where the new tiles split the rows of a layer differently, all splits get the widest.
+
+    Raises:
+        BadInput: a layer does not fit the new tiles.
+    """
+    moved = deepcopy(network)
+    for name, layer in analog_layers(moved).items():
+        if layer.preset == preset:
+            continue
+        ranges, seen = layer.input_ranges.data, layer.range_batches_seen
+        layer.lay_out(layer.tiles(preset, name), preset, layer.training_options, layer.noise)
+        layer.input_ranges.data.copy_(ranges if ranges.shape == layer.input_ranges.shape else ranges.max())
+        layer.range_batches_seen.copy_(seen)
+    return moved
+
+
 def analog_layers(network: nn.Module) -> dict[str, AnalogLayer]:
     """Its layers on tiles, by name, in the order of its modules."""
     return {name: module for name, module in network.named_modules() if isinstance(module, AnalogLayer)}

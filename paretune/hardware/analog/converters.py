@@ -15,17 +15,15 @@ from torch.autograd import Function
 
 
 class Dac(Function):
-    """Codes of inputs: `round(clamp(x, -r, r) * levels / r)`; without levels the clipped inputs over r."""
+    """Codes of inputs: `round(clamp(x, -r, r) * levels / r)`."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, input_range: Tensor, levels: int, decay: float, widest_clipped: float) -> Tensor:
-        """Args: inputs of any shape; a positive range `()`; levels or 0 for none; decay of the range; share of clipped inputs above which
-        it does not decay.
+        """Args: inputs of any shape; a positive range `()`; levels; decay of the range; share of clipped inputs above which it does not
+        decay.
         """
-        codes = inputs.float() * ((levels or 1) / input_range)  # half precision would round twice
-        if levels:
-            codes.round_()
-        codes.clamp_(-(levels or 1), levels or 1)
+        codes = inputs.float() * (levels / input_range)  # half precision would round twice
+        codes.round_().clamp_(-levels, levels)
         ctx.save_for_backward(inputs, input_range, codes)
         ctx.levels, ctx.decay, ctx.widest_clipped = levels, decay, widest_clipped
         return codes
@@ -35,7 +33,7 @@ class Dac(Function):
         """Straight through within the range; the range by the rules above."""
         (gradient,) = gradients
         inputs, input_range, codes = ctx.saved_tensors
-        scale = (ctx.levels or 1) / input_range
+        scale = ctx.levels / input_range
         clipped = inputs.float().abs().ge_(input_range)  # 0 or 1: arithmetic on floats is several times faster than on masks
         outside = gradient * clipped
         inputs_gradient = (gradient - outside).mul_(scale).to(inputs.dtype) if ctx.needs_input_grad[0] else None

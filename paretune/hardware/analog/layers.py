@@ -46,7 +46,7 @@ class AnalogLayer(nn.Module):
         self.tiling, self.preset, self.training_options, self.noise = tiling, preset, options, noise
         device, count = self.weight.device, len(tiling.splits)
         ranges = torch.full((count,), options.initial_range, device=device)
-        self.input_ranges = nn.Parameter(ranges, requires_grad=options.learn_ranges and not preset.exact_products)
+        self.input_ranges = nn.Parameter(ranges, requires_grad=options.learn_ranges and preset.dac_levels is not None)
         self.register_buffer("range_batches_seen", torch.zeros((), dtype=torch.int64, device=device))
         self.register_buffer("scales", torch.ones((count, len(self.weight)), device=device))
         masks = [self._mask(split) for split in tiling.splits]
@@ -85,6 +85,14 @@ class AnalogLayer(nn.Module):
         if len(self.tiling.splits) == 1:
             return inputs
         return inputs.narrow(self.channel_axis(inputs), split.first_channel, split.stop_channel - split.first_channel)
+
+    def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
+        """How its weights lie on the tiles of a target.
+
+        Raises:
+            BadInput: they do not fit.
+        """
+        raise NotImplementedError
 
     def channel_axis(self, inputs: Tensor) -> int:
         """Dimension of the inputs that holds the channels."""
@@ -126,10 +134,12 @@ class AnalogLayer(nn.Module):
     def _tile_row(self, inputs: Tensor, weight: Tensor, number: int) -> Tensor:
         """Outputs of the tiles that share one split of the rows."""
         input_range, scales_N = self.input_ranges[number], self.scales[number]
-        options, levels = self.training_options, self.preset.dac_levels or 0
-        codes = Dac.apply(inputs, input_range, levels, options.range_decay, 1 - options.range_unclipped)
+        options, levels, unit = self.training_options, self.preset.dac_levels, self.code_unit()
+        if levels is None:
+            codes: Tensor = inputs / input_range.detach()
+        else:
+            codes = Dac.apply(inputs, input_range, levels, options.range_decay, 1 - options.range_unclipped)
         # The product comes out in steps of the ADC: normalised weights, over the code of a full input, over the step.
-        unit = self.code_unit()
         per_column = (1 / (scales_N * ((levels or 1) * unit))).view(-1, *[1] * (weight.dim() - 1))
         outputs = self.product(codes, self.split_weights(weight, number) * per_column).float()
         codes_out = self.convert(outputs)
@@ -208,16 +218,6 @@ class AnalogConv2d(nn.Conv2d, AnalogLayer):
         """
         if layer.padding_mode != "zeros":
             raise BadInput(f"layer '{name}': analog convolutions pad with zeros; got padding_mode {layer.padding_mode!r}")
-        kernel = (layer.kernel_size[0], layer.kernel_size[1])
-        tiling = tile_layer(
-            channels=layer.in_channels // layer.groups,
-            kernel=kernel,
-            columns=layer.out_channels,
-            groups=layer.groups,
-            tile_rows=preset.rows,
-            tile_columns=preset.columns,
-            layer=name,
-        )
         found = cls.__new__(cls)
         nn.Module.__init__(found)
         for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"):
@@ -225,8 +225,20 @@ class AnalogConv2d(nn.Conv2d, AnalogLayer):
         found.transposed, found.output_padding = False, (0, 0)
         found._reversed_padding_repeated_twice = layer._reversed_padding_repeated_twice
         found.weight, found.bias = layer.weight, layer.bias
-        found.lay_out(tiling, preset, options, noise)
+        found.lay_out(found.tiles(preset, name), preset, options, noise)
         return found
+
+    def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
+        """Rows are the input channels of a group times the kernel positions."""
+        return tile_layer(
+            channels=self.in_channels // self.groups,
+            kernel=(self.kernel_size[0], self.kernel_size[1]),
+            columns=self.out_channels,
+            groups=self.groups,
+            tile_rows=preset.rows,
+            tile_columns=preset.columns,
+            layer=name,
+        )
 
     def channel_axis(self, inputs: Tensor) -> int:
         """The third from the end."""
@@ -257,21 +269,24 @@ class AnalogLinear(nn.Linear, AnalogLayer):
         cls, layer: nn.Linear, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str
     ) -> "AnalogLinear":
         """A drop-in for a linear layer that shares its parameters."""
-        tiling = tile_layer(
-            channels=layer.in_features,
+        found = cls.__new__(cls)
+        nn.Module.__init__(found)
+        found.in_features, found.out_features = layer.in_features, layer.out_features
+        found.weight, found.bias = layer.weight, layer.bias
+        found.lay_out(found.tiles(preset, name), preset, options, noise)
+        return found
+
+    def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
+        """Rows are the inputs."""
+        return tile_layer(
+            channels=self.in_features,
             kernel=(1, 1),
-            columns=layer.out_features,
+            columns=self.out_features,
             groups=1,
             tile_rows=preset.rows,
             tile_columns=preset.columns,
             layer=name,
         )
-        found = cls.__new__(cls)
-        nn.Module.__init__(found)
-        found.in_features, found.out_features = layer.in_features, layer.out_features
-        found.weight, found.bias = layer.weight, layer.bias
-        found.lay_out(tiling, preset, options, noise)
-        return found
 
     def channel_axis(self, inputs: Tensor) -> int:
         """The last."""

@@ -5,6 +5,7 @@ from places and with signs that the counter decides. It costs a tenth of fresh v
 each other, so no two outputs of an image share a variate but by chance.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,26 +34,35 @@ class OutputNoise:
     def __init__(self, *, seed: int, pooled: bool = True) -> None:
         self.pooled = pooled
         self._seed, self._draws, self._pool = seed, 0, torch.empty(0)
+        self._places: tuple[tuple[int | str, ...], ...] = ((),)
 
     def reseed(self, *parts: int | str) -> None:
         """Start again at a named place, for example at each epoch; the pool stays."""
-        self._parts, self._draws = parts, 0
+        self.reseed_each((parts,))
 
-    _parts: tuple[int | str, ...] = ()
+    def reseed_each(self, places: Sequence[tuple[int | str, ...]]) -> None:
+        """Start again at several places: outputs then are as many equal parts, one after another, each with the noise of its place."""
+        self._places, self._draws = tuple(places), 0
 
     def add_to(self, values: Tensor, deviation: float) -> Tensor:
         """`values` with noise of a deviation added in place."""
         self._draws += 1
-        key = derive_seed(self._seed, *self._parts, self._draws)
-        if not self.pooled:
-            generator = torch.Generator(values.device).manual_seed(key)
-            return values.add_(torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype), alpha=deviation)
+        for place, part in zip(self._places, values.chunk(len(self._places)), strict=True):
+            key = derive_seed(self._seed, *place, self._draws)
+            if self.pooled:
+                self._add_pooled(part, deviation, key)
+            else:
+                generator = torch.Generator(part.device).manual_seed(key)
+                part.add_(torch.randn(part.shape, generator=generator, device=part.device, dtype=part.dtype), alpha=deviation)
+        return values
+
+    def _add_pooled(self, values: Tensor, deviation: float, key: int) -> None:
         size = POOL
         while size < 2 * values.numel():
             size *= 2
-        pool, start = self._pool_of(size, values.device), (key >> 1) % (size - values.numel() + 1)
-        sign = 1 if key & 1 else -1
-        return values.add_(pool[start : start + values.numel()].view(values.shape), alpha=sign * deviation)
+        start = (key >> 1) % (size - values.numel() + 1)
+        variates = self._pool_of(size, values.device)[start : start + values.numel()]
+        values.add_(variates.view(values.shape), alpha=deviation if key & 1 else -deviation)
 
     def _pool_of(self, size: int, device: torch.device) -> Tensor:
         """At least `size` variates; a larger pool begins with the smaller one, so a layer's noise does not hang on what ran before."""
