@@ -208,9 +208,7 @@ class AnalogConv2d(nn.Conv2d, AnalogLayer):
     """A convolution on tiles."""
 
     @classmethod
-    def of(
-        cls, layer: nn.Conv2d, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str
-    ) -> "AnalogConv2d":
+    def of(cls, layer: nn.Conv2d, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str) -> "AnalogConv2d":
         """A drop-in for a convolution that shares its parameters.
 
         Raises:
@@ -265,9 +263,7 @@ class AnalogLinear(nn.Linear, AnalogLayer):
     """A linear layer on tiles."""
 
     @classmethod
-    def of(
-        cls, layer: nn.Linear, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str
-    ) -> "AnalogLinear":
+    def of(cls, layer: nn.Linear, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str) -> "AnalogLinear":
         """A drop-in for a linear layer that shares its parameters."""
         found = cls.__new__(cls)
         nn.Module.__init__(found)

@@ -47,7 +47,8 @@ class OutputNoise:
     def add_to(self, values: Tensor, deviation: float) -> Tensor:
         """`values` with noise of a deviation added in place."""
         self._draws += 1
-        for place, part in zip(self._places, values.chunk(len(self._places)), strict=True):
+        # Detached: what is added is constant, so gradients need not know.
+        for place, part in zip(self._places, values.detach().chunk(len(self._places)), strict=True):
             key = derive_seed(self._seed, *place, self._draws)
             if self.pooled:
                 self._add_pooled(part, deviation, key)

@@ -142,9 +142,7 @@ HERMES = AnalogPreset(
         programming_siemens=_micro(0.15781817, 2.32443916, -2.16310839, 0.68841818),
         drift_mean=Fit(slope=-0.0387, offset=-0.0182, low=0.0720, high=0.13, threshold=0.0945, coefficients=(0.0736, -0.0126, -0.0436)),
         drift_deviation=Fit(slope=-0.0120, offset=-0.0023, low=0.0124, high=0.04, threshold=0.3039, coefficients=(0.0104, 0.0116, -0.0165)),
-        read=Fit(
-            slope=-0.0078, offset=0.0038, low=0.0179, high=0.04, threshold=0.1591, coefficients=(0.0088, 0.0768, -0.1352, 0.0664)
-        ),
+        read=Fit(slope=-0.0078, offset=0.0038, low=0.0179, high=0.04, threshold=0.1591, coefficients=(0.0088, 0.0768, -0.1352, 0.0664)),
         t0_s=200.0,
         t_read_s=512e-9,
     ),

@@ -100,9 +100,7 @@ class ProgrammedWeights:
         if not isinstance(layer, AnalogConv2d):
             return torch.bmm(parts.flatten(1, -2), weight.view(self._count, -1, weight.shape[-1]).mT).view(*codes.shape[:-1], -1)
         side_by_side = parts.transpose(0, 1).flatten(1, 2)
-        outputs = torch.conv2d(
-            side_by_side, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups * self._count
-        )
+        outputs = torch.conv2d(side_by_side, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups * self._count)
         return outputs.unflatten(1, (self._count, -1)).transpose(0, 1).flatten(0, 1)
 
 
@@ -131,9 +129,7 @@ class Cells:
     def at(self, time_s: float, *, fold: Fold | None = None) -> ProgrammedWeights:
         """The weights as they multiply `time_s` after programming."""
         noise = self._draw(f"read {time_s!r}", *self._target.shape)
-        conductances = self._device.at(
-            time_s, target=self._target, programmed=self._programmed, exponents=self._exponents, normal=noise
-        )
+        conductances = self._device.at(time_s, target=self._target, programmed=self._programmed, exponents=self._exponents, normal=noise)
         weights_VNK = self._weights(conductances)
         gains_VAN = self._baseline / self._read(weights_VNK, f"compensation {time_s!r}")
         return ProgrammedWeights(self._layer, weights_VNK=weights_VNK, gains_VAN=gains_VAN, fold=fold)

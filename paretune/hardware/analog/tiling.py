@@ -46,7 +46,9 @@ def even_parts(size: int, limit: int) -> list[tuple[int, int]]:
     return list(zip([0, *stops[:-1]], stops, strict=True))
 
 
-def tile_layer(*, channels: int, kernel: tuple[int, int], columns: int, groups: int, tile_rows: int, tile_columns: int, layer: str) -> Tiling:
+def tile_layer(
+    *, channels: int, kernel: tuple[int, int], columns: int, groups: int, tile_rows: int, tile_columns: int, layer: str
+) -> Tiling:
     """Lay one layer on tiles of its own.
 
     Groups lie along the diagonal of a tile; the cells beside them are not selected.
