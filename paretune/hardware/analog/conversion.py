@@ -45,7 +45,7 @@ def to_analog(
             continue
         if module not in replaced:
             make = AnalogConv2d.of if isinstance(module, nn.Conv2d) else AnalogLinear.of
-            replaced[module] = make(module, preset, options, noise, name=name)  # type: ignore[arg-type]
+            replaced[module] = make(module, preset, options, noise, name=name)
         if not name:
             return replaced[module].train(module.training)
         owner, _, attribute = name.rpartition(".")
@@ -123,7 +123,7 @@ def calibrate(network: nn.Module, images: Tensor, *, deviations: float = 3.0, ba
     handles = [layer.register_forward_pre_hook(listener(name)) for name, layer in layers.items()]  # type: ignore[arg-type]
     try:
         with evaluating(network):
-            for part in images.split(batch):
+            for part in torch.split(images, batch):
                 network(part)
     finally:
         for handle in handles:

@@ -14,14 +14,32 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-class Dac(Function):
+def quantised_inputs(inputs: Tensor, input_range: Tensor, *, levels: int, decay: float, widest_clipped: float) -> Tensor:
+    """Codes of inputs, `round(clamp(x, -r, r) * levels / r)`, with the gradients described above.
+
+    Args:
+        inputs: of any shape.
+        input_range: r, `()`, positive.
+        levels: steps on either side of zero.
+        decay: gradient that narrows the range, relative to it.
+        widest_clipped: share of clipped inputs from which the range does not decay.
+    """
+    codes: Tensor = _Dac.apply(inputs, input_range, levels, decay, widest_clipped)  # type: ignore[no-untyped-call]  # torch has no types here
+    return codes
+
+
+def quantised_outputs(outputs: Tensor, levels: int) -> Tensor:
+    """Codes of outputs in steps of the ADC, `clamp(round(y), -levels, levels)`; gradients pass where nothing is clipped."""
+    codes: Tensor = _Adc.apply(outputs, levels)  # type: ignore[no-untyped-call]
+    return codes
+
+
+class _Dac(Function):
     """Codes of inputs: `round(clamp(x, -r, r) * levels / r)`."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, input_range: Tensor, levels: int, decay: float, widest_clipped: float) -> Tensor:
-        """Args: inputs of any shape; a positive range `()`; levels; decay of the range; share of clipped inputs above which it does not
-        decay.
-        """
+        """Of inputs of any shape and a positive range `()`, which does not decay when a larger share than `widest_clipped` is clipped."""
         codes = inputs.float() * (levels / input_range)  # half precision would round twice
         codes.round_().clamp_(-levels, levels)
         ctx.save_for_backward(inputs, input_range, codes)
@@ -45,12 +63,12 @@ class Dac(Function):
         return inputs_gradient, widening + ctx.decay * input_range * decaying, None, None, None
 
 
-class Adc(Function):
+class _Adc(Function):
     """Codes of outputs, `clamp(round(y), -levels, levels)`; gradients pass where nothing is clipped."""
 
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, levels: int) -> Tensor:
-        """Args: outputs in steps of the converter; levels."""
+        """Of outputs in steps of the converter."""
         ctx.levels = levels
         codes = outputs.round().clamp_(-levels, levels)
         ctx.save_for_backward(codes)

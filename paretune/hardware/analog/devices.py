@@ -22,6 +22,18 @@ SMALLEST_SHARE = 1e-7
 """Relative conductance below which logarithms are not taken."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellState:
+    """Cells after programming; tensors of one shape."""
+
+    target: "Tensor"
+    """Conductances that were asked for."""
+    programmed: "Tensor"
+    """Conductances right after programming."""
+    exponents: "Tensor"
+    """Drift exponents."""
+
+
 class Device(Protocol):
     """A kind of memory cell."""
 
@@ -53,7 +65,7 @@ class Device(Protocol):
         """Drift exponents of the cells, drawn once a programming."""
         ...
 
-    def at(self, time_s: float, *, target: "Tensor", programmed: "Tensor", exponents: "Tensor", normal: "Tensor") -> "Tensor":
+    def at(self, time_s: float, state: CellState, normal: "Tensor") -> "Tensor":
         """Conductances as read `time_s` after programming."""
         ...
 
@@ -168,15 +180,15 @@ class DriftingCell:
         return (target + deviation * normal).clamp(min=0)
 
     def exponents(self, target: "Tensor", normal: "Tensor") -> "Tensor":
-        """nu of every cell."""
+        """The exponent nu of every cell."""
         share = target / self.g_max_siemens
         return (self.drift_mean(share) + self.drift_deviation(share) * normal).abs() * self.drift_scale
 
-    def at(self, time_s: float, *, target: "Tensor", programmed: "Tensor", exponents: "Tensor", normal: "Tensor") -> "Tensor":
+    def at(self, time_s: float, state: CellState, normal: "Tensor") -> "Tensor":
         """Drifted conductances with read noise; the target no longer matters."""
-        drifted = programmed * (-exponents * math.log((time_s + self.t0_s) / self.t0_s)).exp()
+        drifted = state.programmed * (-state.exponents * math.log((time_s + self.t0_s) / self.t0_s)).exp()
         spread = self.read_scale * math.sqrt(math.log((time_s + self.t0_s + self.t_read_s) / (2 * self.t_read_s)))
-        return (drifted * (1 + self.read(programmed / self.g_max_siemens) * spread * normal)).clamp(min=0)
+        return (drifted * (1 + self.read(state.programmed / self.g_max_siemens) * spread * normal)).clamp(min=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,13 +230,13 @@ class RelaxingCell:
         """As at the first time that was measured."""
         return self._deviate(min(self.deviations_siemens)[0], target, normal)
 
-    def exponents(self, target: "Tensor", normal: "Tensor") -> "Tensor":
+    def exponents(self, target: "Tensor", normal: "Tensor") -> "Tensor":  # noqa: ARG002 - as other cells need it
         """None: there is no drift in one direction."""
         return target * 0
 
-    def at(self, time_s: float, *, target: "Tensor", programmed: "Tensor", exponents: "Tensor", normal: "Tensor") -> "Tensor":
+    def at(self, time_s: float, state: CellState, normal: "Tensor") -> "Tensor":
         """Deviations from the target, drawn anew: how they develop from cell to cell was not published."""
-        return self._deviate(time_s, target, normal)
+        return self._deviate(time_s, state.target, normal)
 
     def _deviate(self, time_s: float, target: "Tensor", normal: "Tensor") -> "Tensor":
         deviation = polynomial(dict(self.deviations_siemens)[time_s], target / self.g_max_siemens) * self.scale
@@ -270,10 +282,10 @@ class VaryingCell:
         """Targets with variation."""
         return (target * (1 + self.variation * normal)).clamp(min=0)
 
-    def exponents(self, target: "Tensor", normal: "Tensor") -> "Tensor":
+    def exponents(self, target: "Tensor", normal: "Tensor") -> "Tensor":  # noqa: ARG002 - as other cells need it
         """None: there is no drift."""
         return target * 0
 
-    def at(self, time_s: float, *, target: "Tensor", programmed: "Tensor", exponents: "Tensor", normal: "Tensor") -> "Tensor":
+    def at(self, time_s: float, state: CellState, normal: "Tensor") -> "Tensor":  # noqa: ARG002 - as other cells need it
         """What was programmed."""
-        return programmed
+        return state.programmed

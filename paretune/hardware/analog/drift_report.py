@@ -30,10 +30,10 @@ class DriftReport:
     """Name of the target."""
     times_s: tuple[float, ...]
     """After programming, ascending: T of them."""
-    accuracies_RT: Floats
-    """Share of right answers for each of R programmings."""
-    logit_errors_RT: Floats
-    """Root mean square deviation of the outputs from those of the digital network."""
+    accuracies: Floats
+    """`(R, T)` share of right answers for each of R programmings."""
+    logit_errors: Floats
+    """`(R, T)` root mean square deviation of the outputs from those of the digital network."""
     digital_accuracy: float
     """Of the same network without an analog target, on the same images."""
     num_images: int
@@ -44,19 +44,21 @@ class DriftReport:
     @property
     def programmings(self) -> int:
         """Programmings that ran."""
-        return len(self.accuracies_RT)
+        return len(self.accuracies)
 
     @property
     def means_T(self) -> Floats:
         """Mean accuracy at each time."""
-        return self.accuracies_RT.mean(axis=0)
+        means_T: Floats = self.accuracies.mean(axis=0)
+        return means_T
 
     @property
     def deviations_T(self) -> Floats:
         """Standard deviation over programmings at each time; NaN for a single one."""
         if self.programmings < 2:
             return np.full(len(self.times_s), math.nan)
-        return self.accuracies_RT.std(axis=0, ddof=1)
+        deviations_T: Floats = self.accuracies.std(axis=0, ddof=1)
+        return deviations_T
 
     @property
     def avm(self) -> float:
@@ -79,13 +81,13 @@ class DriftReport:
         Raises:
             BadInput: the time was not evaluated.
         """
-        values_R = self.accuracies_RT[:, self.at(time_s)]
+        values_R = self.accuracies[:, self.at(time_s)]
         half = half_width(values_R, confidence)
         return float(values_R.mean() - half), float(values_R.mean() + half)
 
     def avm_interval(self, *, confidence: float = 0.95) -> tuple[float, float]:
         """Confidence interval of `avm`, from the difference within each programming."""
-        values_R = self.accuracies_RT[:, 0] - self.accuracies_RT[:, -1]
+        values_R = self.accuracies[:, 0] - self.accuracies[:, -1]
         half = half_width(values_R, confidence)
         return float(values_R.mean() - half), float(values_R.mean() + half)
 

@@ -83,7 +83,7 @@ class DriftEvaluator:
         self.at_once = (AT_ONCE_ON_GPU if images.is_cuda else 1) if at_once is None else at_once
         whole("at_once", self.at_once, minimum=1)
         self.preset, self._seed = preset, seed
-        self._batches = list(zip(images.split(batch), labels.split(batch), strict=True))
+        self._batches = list(zip(torch.split(images, batch), torch.split(labels, batch), strict=True))
         self.num_images = len(images)
         with one_thread():
             self._network = self._on_target(network, preset, calibration)
@@ -214,8 +214,8 @@ def evaluate(
     return DriftReport(
         preset=preset.name,
         times_s=evaluator.times_s,
-        accuracies_RT=np.concatenate(accuracies),
-        logit_errors_RT=np.concatenate(errors),
+        accuracies=np.concatenate(accuracies),
+        logit_errors=np.concatenate(errors),
         digital_accuracy=evaluator.digital_accuracy,
         num_images=evaluator.num_images,
         planned=programmings,

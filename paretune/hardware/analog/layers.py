@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.converters import Adc, Dac
+from paretune.hardware.analog.converters import quantised_inputs, quantised_outputs
 from paretune.hardware.analog.noise import OutputNoise
 from paretune.hardware.analog.presets import AnalogPreset
 from paretune.hardware.analog.tiling import RowSplit, Tiling, tile_layer
@@ -112,7 +112,7 @@ class AnalogLayer(nn.Module):
         return 1.0 if levels is None else self.preset.output_bound / levels
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """As the target would, if it is not exact; with noise on the weights in training mode; of programmed weights where there are any."""
+        """Outputs as of the target; with noise on the weights in training mode; of programmed weights where there are any."""
         if self.programmed is not None and not self.training:
             return self.programmed.forward(self, inputs)
         weight = self._noisy(self.weight) if self.training and self.training_options.weight_noise > 0 else self.weight
@@ -124,7 +124,7 @@ class AnalogLayer(nn.Module):
         for number in range(len(self.tiling.splits)):
             part = self._tile_row(self.split_inputs(inputs, number), weight, number)
             total = part if total is None else total + part
-        assert total is not None  # noqa: S101 - a layer has at least one row
+        assert total is not None
         return total if self.bias is None else total + self.along_columns(self.bias)
 
     def digital(self, inputs: Tensor, weight: Tensor) -> Tensor:
@@ -136,9 +136,11 @@ class AnalogLayer(nn.Module):
         input_range, scales_N = self.input_ranges[number], self.scales[number]
         options, levels, unit = self.training_options, self.preset.dac_levels, self.code_unit()
         if levels is None:
-            codes: Tensor = inputs / input_range.detach()
+            codes = inputs / input_range.detach()
         else:
-            codes = Dac.apply(inputs, input_range, levels, options.range_decay, 1 - options.range_unclipped)
+            codes = quantised_inputs(
+                inputs, input_range, levels=levels, decay=options.range_decay, widest_clipped=1 - options.range_unclipped
+            )
         # The product comes out in steps of the ADC: normalised weights, over the code of a full input, over the step.
         per_column = (1 / (scales_N * ((levels or 1) * unit))).view(-1, *[1] * (weight.dim() - 1))
         outputs = self.product(codes, self.split_weights(weight, number) * per_column).float()
@@ -149,7 +151,7 @@ class AnalogLayer(nn.Module):
         """Noise, then the ADC; outputs in its steps, overwritten."""
         if self.preset.output_noise > 0:
             outputs = self.noise.add_to(outputs, self.preset.output_noise / self.code_unit())
-        return outputs if self.preset.adc_levels is None else Adc.apply(outputs, self.preset.adc_levels)
+        return outputs if self.preset.adc_levels is None else quantised_outputs(outputs, self.preset.adc_levels)
 
     def _noisy(self, weight: Tensor) -> Tensor:
         """Weights with the noise of training, relative to the largest weight of each tile."""
@@ -248,18 +250,19 @@ class AnalogConv2d(nn.Conv2d, AnalogLayer):
 
     def digital(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """`nn.Conv2d`'s forward."""
-        return self._conv_forward(inputs, weight, self.bias)
+        outputs: Tensor = self._conv_forward(inputs, weight, self.bias)
+        return outputs
 
     def along_columns(self, values_N: Tensor) -> Tensor:
         """Channels are followed by height and width."""
         return values_N.view(*values_N.shape, 1, 1)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
         """See `AnalogLayer.forward`."""
         return AnalogLayer.forward(self, input)
 
 
-class AnalogLinear(nn.Linear, AnalogLayer):
+class AnalogLinear(nn.Linear, AnalogLayer):  # type: ignore[misc]  # torch says that its bias is never None
     """A linear layer on tiles."""
 
     @classmethod
@@ -300,6 +303,6 @@ class AnalogLinear(nn.Linear, AnalogLayer):
         """Columns are last."""
         return values_N
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
         """See `AnalogLayer.forward`."""
         return AnalogLayer.forward(self, input)

@@ -37,7 +37,7 @@ def fold_norms(network: nn.Module) -> dict[str, Fold]:
         norm, before = modules[str(node.target)], node.args[0] if node.args else None
         if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not _follows_alone(before, modules) or counts[str(node.target)] > 1:
             continue
-        assert isinstance(before, fx.Node)  # noqa: S101 - _follows_alone looked
+        assert isinstance(before, fx.Node)
         if counts[str(before.target)] > 1 or not norm.track_running_stats or modules[str(before.target)].weight.dim() != _kernel_dims(norm):
             continue
         folds[str(before.target)] = _fold(norm)
@@ -67,4 +67,4 @@ def _fold(norm: Any) -> Fold:
     if norm.affine:
         scale_N = scale_N * norm.weight.detach()
     shift_N = -norm.running_mean * scale_N
-    return Fold(scale_N=scale_N, shift_N=shift_N if not norm.affine else shift_N + norm.bias.detach())
+    return Fold(scale=scale_N, shift=shift_N if not norm.affine else shift_N + norm.bias.detach())

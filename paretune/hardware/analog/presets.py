@@ -5,6 +5,7 @@ to a full input on the largest weight of a tile.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -91,7 +92,7 @@ class AnalogPreset:
             raise BadInput("times_s: must name at least one time after programming; got none")
         for time_s in times_s:
             not_negative("times_s", time_s)
-        if any(later <= earlier for earlier, later in zip(times_s, times_s[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(times_s)):
             raise BadInput(f"times_s: must ascend; got {', '.join(f'{time_s:g}' for time_s in times_s)}")
         valid = self.valid_times_s
         unknown = [time_s for time_s in times_s if valid is not None and time_s not in valid]
@@ -185,7 +186,7 @@ RERAM = AnalogPreset(
 RRAM = AnalogPreset(
     name="rram",
     description="generic RRAM by cell variation and on/off ratio, constant over time",
-    # NeuroSim's defaults: on-resistance 6 kOhm, on/off 150, 128 x 128; variation 0.1 is assumed, the middle of the range that NACIM studies.
+    # NeuroSim's defaults: on-resistance 6 kOhm, on/off 150, 128 x 128; the variation is assumed.
     device=VaryingCell(g_max_siemens=1 / 6e3, variation=0.1, on_off_ratio=150.0),
     rows=128,
     columns=128,

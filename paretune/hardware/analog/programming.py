@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paretune.hardware.analog.devices import Device
+from paretune.hardware.analog.devices import CellState, Device
 from paretune.hardware.analog.layers import AnalogConv2d, AnalogLayer
 from paretune.hardware.analog.noise import normals
 
@@ -27,10 +27,10 @@ SMALLEST_READING = 1e-4
 class Fold:
     """A batch norm that follows a layer, as scale and shift of its outputs."""
 
-    scale_N: Tensor
-    """Over each column."""
-    shift_N: Tensor
-    """Added to each column."""
+    scale: Tensor
+    """`(N,)`, of each column."""
+    shift: Tensor
+    """`(N,)`, added to each column."""
 
 
 class ProgrammedWeights:
@@ -54,7 +54,7 @@ class ProgrammedWeights:
             return
         self._columns_VAN = self._columns_VAN * (ranges_A[:, None] * unit)
         if fold is not None:
-            self._columns_VAN, self._bias_N = self._columns_VAN * fold.scale_N, self._bias_N * fold.scale_N + fold.shift_N
+            self._columns_VAN, self._bias_N = self._columns_VAN * fold.scale, self._bias_N * fold.scale + fold.shift
         steps = [float((layer.preset.dac_levels or 1) * unit)] * len(ranges_A)
         weights = weights_VNK.view(shape)
         self._weights = [layer.split_weights(weights / steps[number], number).flatten(0, 1) for number in range(len(ranges_A))]
@@ -89,7 +89,7 @@ class ProgrammedWeights:
             shape[1 + layer.channel_axis(outputs)] = len(layer.weight)
             outputs.view(self._count, -1, *outputs.shape[1:]).mul_(self._columns_VAN[:, number].reshape(shape))
             total = outputs if total is None else total.add_(outputs)
-        assert total is not None  # noqa: S101 - a layer has at least one row
+        assert total is not None
         return total.add_(layer.along_columns(self._bias_N)) if self._has_bias else total
 
     def _product(self, layer: AnalogLayer, codes: Tensor, weight: Tensor) -> Tensor:
@@ -100,8 +100,9 @@ class ProgrammedWeights:
         if not isinstance(layer, AnalogConv2d):
             return torch.bmm(parts.flatten(1, -2), weight.view(self._count, -1, weight.shape[-1]).mT).view(*codes.shape[:-1], -1)
         side_by_side = parts.transpose(0, 1).flatten(1, 2)
-        outputs = torch.conv2d(side_by_side, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups * self._count)
-        return outputs.unflatten(1, (self._count, -1)).transpose(0, 1).flatten(0, 1)
+        outputs: Tensor = torch.conv2d(side_by_side, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups * self._count)
+        images, _, *size = outputs.shape
+        return outputs.view(images, self._count, -1, *size).transpose(0, 1).flatten(0, 1)
 
 
 class Cells:
@@ -121,15 +122,18 @@ class Cells:
         self._largest_NK = self._largest(weights_NK)
         share = weights_NK / self._largest_NK
         self._span = device.g_max_siemens - device.g_min_siemens
-        self._target = torch.stack([share.clamp(min=0), (-share).clamp(min=0)]) * self._span + device.g_min_siemens
-        self._programmed = device.program(self._target, self._draw("programming", *self._target.shape))
-        self._exponents = device.exponents(self._target, self._draw("drift", *self._target.shape))
-        self._baseline = self._read(self._weights(self._programmed), "baseline")
+        target = torch.stack([share.clamp(min=0), (-share).clamp(min=0)]) * self._span + device.g_min_siemens
+        self._state = CellState(
+            target=target,
+            programmed=device.program(target, self._draw("programming", *target.shape)),
+            exponents=device.exponents(target, self._draw("drift", *target.shape)),
+        )
+        self._baseline = self._read(self._weights(self._state.programmed), "baseline")
 
     def at(self, time_s: float, *, fold: Fold | None = None) -> ProgrammedWeights:
         """The weights as they multiply `time_s` after programming."""
-        noise = self._draw(f"read {time_s!r}", *self._target.shape)
-        conductances = self._device.at(time_s, target=self._target, programmed=self._programmed, exponents=self._exponents, normal=noise)
+        noise = self._draw(f"read {time_s!r}", *self._state.target.shape)
+        conductances = self._device.at(time_s, self._state, noise)
         weights_VNK = self._weights(conductances)
         gains_VAN = self._baseline / self._read(weights_VNK, f"compensation {time_s!r}")
         return ProgrammedWeights(self._layer, weights_VNK=weights_VNK, gains_VAN=gains_VAN, fold=fold)

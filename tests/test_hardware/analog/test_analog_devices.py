@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from paretune.core.errors import BadInput, UnknownName
+from paretune.hardware.analog.devices import CellState
 from paretune.hardware.analog.presets import HERMES, PCM, PRESETS, RERAM, RRAM, preset
 
 DAY_S = 86_400.0
@@ -16,6 +17,10 @@ ONE = torch.ones(1)
 
 def siemens(micro: float) -> torch.Tensor:
     return torch.tensor([micro * 1e-6])
+
+
+def cells(micro: float, exponents: torch.Tensor) -> CellState:
+    return CellState(target=siemens(micro), programmed=siemens(micro), exponents=exponents)
 
 
 def test_programming_noise_of_phase_change_by_hand() -> None:
@@ -34,17 +39,17 @@ def test_drift_of_phase_change_by_hand() -> None:
     # At a tenth: -0.0155 ln 0.1 + 0.0244 = 0.060090; deviation -0.0125 ln 0.1 - 0.0059 = 0.022882.
     assert PCM.device.exponents(siemens(2.5), ONE).item() == pytest.approx(0.060090 + 0.022882, abs=2e-6)
     # 25 uS after a day with exponent 0.049: 25 ((86400 + 20) / 20) ** -0.049 = 16.5912 uS.
-    read = PCM.device.at(DAY_S, target=siemens(25), programmed=siemens(25), exponents=torch.tensor([0.049]), normal=NONE)
+    read = PCM.device.at(DAY_S, cells(25, torch.tensor([0.049])), NONE)
     assert read.item() * 1e6 == pytest.approx(25 * (86420 / 20) ** -0.049, rel=1e-5)
     assert read.item() * 1e6 == pytest.approx(16.59, abs=0.005)
 
 
 def test_read_noise_of_phase_change_by_hand() -> None:
     # Full conductance after a day: 0.0088 sqrt(ln((86420 + 250e-9) / 500e-9)) = 0.0088 * sqrt(25.8757) = 0.044764 of it.
-    read = PCM.device.at(DAY_S, target=siemens(25), programmed=siemens(25), exponents=NONE, normal=ONE)
+    read = PCM.device.at(DAY_S, cells(25, NONE), ONE)
     assert read.item() / 25e-6 == pytest.approx(1 + 0.0088 * math.sqrt(math.log(86420 / 500e-9)), rel=1e-6)
     # Small conductances are read with at most 0.2 of themselves.
-    tiny = PCM.device.at(0.0, target=siemens(1e-3), programmed=siemens(1e-3), exponents=NONE, normal=ONE)
+    tiny = PCM.device.at(0.0, cells(1e-3, NONE), ONE)
     assert tiny.item() / 1e-9 == pytest.approx(1 + 0.2 * math.sqrt(math.log((20 + 250e-9) / 500e-9)), rel=1e-5)
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +39,15 @@ def test_ideal_target_gives_the_digital_outputs_exactly(convolutional: nn.Module
     with torch.inference_mode():
         accuracy = (convolutional(digits[2]).argmax(1) == digits[3]).sum().item() / len(digits[3])
     assert report.digital_accuracy == accuracy
-    assert (report.accuracies_RT == accuracy).all()
-    assert (report.logit_errors_RT == 0).all()
+    assert (report.accuracies == accuracy).all()
+    assert (report.logit_errors == 0).all()
     assert report.avm == 0
 
 
 def test_without_noise_programmings_are_equal_and_near_the_digital_network(digital: nn.Module, digits: Data) -> None:
     report = evaluate(digital, quiet(pcm(0)), digits[2], digits[3], programmings=3)
     assert (report.deviations_T == 0).all()
-    assert report.logit_errors_RT.max() < 1e-5
+    assert report.logit_errors.max() < 1e-5
     assert (report.means_T == report.digital_accuracy).all()
 
 
@@ -54,7 +55,7 @@ def test_deviation_and_error_go_to_zero_with_the_noise(digital: nn.Module, digit
     spread = []
     for scale in (2.0, 0.5, 0.1, 0.01):
         report = evaluate(digital, quiet(pcm(scale)), digits[2], digits[3], (DAY_S,), 6, calibration=digits[0])
-        spread.append((report.logit_errors_RT.std(), report.logit_errors_RT.mean(), report.deviations_T[0]))
+        spread.append((report.logit_errors.std(), report.logit_errors.mean(), report.deviations_T[0]))
     errors = np.array(spread)
     assert (np.diff(errors[:, :2], axis=0) < 0).all()
     assert errors[-1, 1] < errors[0, 1] / 50
@@ -66,10 +67,10 @@ def test_accuracy_falls_with_fewer_bits_of_the_adc(digital: nn.Module, digits: D
     for bits in (9, 7, 6, 5, 4, 3, 2):
         target = replace(PCM, device=None, output_noise=0.0, adc_bits=bits)
         found.append(evaluate(digital, target, digits[2], digits[3], (1.0,), 1, calibration=digits[0]))
-    errors = [report.logit_errors_RT.item() for report in found]
-    accuracies = [report.accuracies_RT.item() for report in found]
+    errors = [report.logit_errors.item() for report in found]
+    accuracies = [report.accuracies.item() for report in found]
     assert errors == sorted(errors)
-    assert all(later <= earlier + 0.01 for earlier, later in zip(accuracies, accuracies[1:], strict=False))
+    assert all(later <= earlier + 0.01 for earlier, later in pairwise(accuracies))
     assert accuracies[0] > 0.93 > 0.5 > accuracies[-1]
 
 
@@ -78,10 +79,10 @@ def test_accuracy_falls_with_the_variation_of_cells(digital: nn.Module, digits: 
     for variation in (0.0, 0.1, 0.3, 0.6, 1.0, 2.0):
         target = replace(RRAM, device=replace(RRAM.device, variation=variation))
         found.append(evaluate(digital, target, digits[2], digits[3], (1.0,), 6, calibration=digits[0]))
-    errors = [report.logit_errors_RT.mean() for report in found]
+    errors = [report.logit_errors.mean() for report in found]
     accuracies = [report.means_T[0] for report in found]
     assert errors == sorted(errors)
-    assert all(later < earlier + 0.01 for earlier, later in zip(accuracies, accuracies[1:], strict=False))
+    assert all(later < earlier + 0.01 for earlier, later in pairwise(accuracies))
     assert accuracies[0] > accuracies[-1] + 0.1
 
 
@@ -96,7 +97,7 @@ def test_same_seed_gives_the_same_numbers_in_another_process_with_other_threads(
         "net = nn.Sequential(nn.Conv2d(8, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 16, 3), nn.Flatten(), nn.Linear(1024, 10))\n"
         "images = torch.randn(300, 8, 12, 12)\n"
         "report = evaluate(net.eval(), PCM, images, torch.arange(300) % 10, programmings=2, seed=5, calibration=images)\n"
-        "print(report.accuracies_RT.tobytes().hex(), report.logit_errors_RT.tobytes().hex())\n"
+        "print(report.accuracies.tobytes().hex(), report.logit_errors.tobytes().hex())\n"
     )
     root = Path(__file__).resolve().parents[3]
     found = set()
@@ -131,7 +132,7 @@ def test_repeats_at_once_are_those_one_by_one_where_nothing_is_rounded(convoluti
     target = replace(PCM, dac_bits=None, adc_bits=None, rows=100)
     settings = {"times_s": (1.0, DAY_S), "programmings": 3, "calibration": digits[0]}
     one, three = (evaluate(convolutional, target, images, labels, at_once=at_once, **settings) for at_once in (1, 3))
-    assert np.allclose(one.logit_errors_RT, three.logit_errors_RT, rtol=1e-4)
+    assert np.allclose(one.logit_errors, three.logit_errors, rtol=1e-4)
 
 
 def test_folded_batch_norm_changes_no_output(convolutional: nn.Module, digits: Data) -> None:
@@ -201,11 +202,11 @@ def test_global_gain_by_hand() -> None:
 
 
 def test_reprogramming_makes_other_conductances_and_candidates_share_variates(digital: nn.Module) -> None:
-    first, second = (list(analog_layers(to_analog(digital, PCM)).values())[0] for _ in range(2))
+    first, second = (next(iter(analog_layers(to_analog(digital, PCM)).values())) for _ in range(2))
     cells = Cells(first, PCM.device, name="1", repeats=(0, 1), seed=0)
-    assert not torch.equal(cells._programmed[0], cells._programmed[1])
+    assert not torch.equal(cells._state.programmed[0], cells._state.programmed[1])
     other = Cells(second, PCM.device, name="1", repeats=(1,), seed=0)
-    assert torch.equal(other._programmed[0], cells._programmed[1])
+    assert torch.equal(other._state.programmed[0], cells._state.programmed[1])
 
 
 def test_hardware_aware_training_survives_a_month_better_than_digital_training(digits: Data, digital: nn.Module) -> None:
@@ -233,7 +234,7 @@ def test_a_race_stops_early_when_it_is_decided_and_not_otherwise(digital: nn.Mod
     far = evaluate(digital, PCM, digits[2], digits[3], race=Race(against=0.2, time_s=DAY_S), **settings)
     assert 3 <= far.programmings < far.planned == 8
     whole = evaluate(digital, PCM, digits[2], digits[3], **settings)
-    assert np.array_equal(whole.accuracies_RT[: far.programmings], far.accuracies_RT)
+    assert np.array_equal(whole.accuracies[: far.programmings], far.accuracies)
     close = evaluate(digital, PCM, digits[2], digits[3], race=Race(against=float(whole.means_T[1]), time_s=DAY_S), **settings)
     assert close.programmings > far.programmings
 
@@ -242,8 +243,8 @@ def test_report_by_hand() -> None:
     report = DriftReport(
         preset="pcm",
         times_s=(1.0, 2.0),
-        accuracies_RT=np.array([[0.9, 0.8], [0.8, 0.6], [1.0, 0.7]]),
-        logit_errors_RT=np.zeros((3, 2)),
+        accuracies=np.array([[0.9, 0.8], [0.8, 0.6], [1.0, 0.7]]),
+        logit_errors=np.zeros((3, 2)),
         digital_accuracy=0.9,
         num_images=10,
         planned=3,

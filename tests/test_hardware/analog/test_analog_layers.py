@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from paretune.core.errors import BadInput
 from paretune.hardware.analog.conversion import after_each_step, analog_layers, calibrate, put_on, reseed, to_analog
-from paretune.hardware.analog.converters import Adc, Dac
+from paretune.hardware.analog.converters import quantised_inputs, quantised_outputs
 from paretune.hardware.analog.noise import OutputNoise
 from paretune.hardware.analog.presets import IDEAL, PCM
 from paretune.hardware.analog.tiling import even_parts, tile_layer
@@ -69,7 +69,7 @@ def test_gradient_within_the_range_agrees_with_finite_differences_over_many_step
     step = 2.0
 
     def codes(at: Tensor) -> Tensor:
-        return Dac.apply(at, input_range, 127, 0.0, 0.05)
+        return quantised_inputs(at, input_range, levels=127, decay=0.0, widest_clipped=0.05)
 
     slope = (codes(values + step) - codes(values - step)) / (2 * step)
     leaf = values.clone().requires_grad_()
@@ -82,18 +82,18 @@ def test_range_only_widens_by_clipped_inputs_and_decays_otherwise() -> None:
     # r = 2, levels 127. Inputs 3 and -4 are clipped. Gradients of codes: 3 wants to grow (-1), -4 wants to shrink in size (-1 at
     # a negative code), 1 is within. Only the first widens: 127 * -1. Half are within, fewer than 0.95: no decay.
     input_range = torch.tensor(2.0, requires_grad=True)
-    codes = Dac.apply(torch.tensor([3.0, -4.0, 1.0, 0.0]), input_range, 127, 0.001, 0.05)
+    codes = quantised_inputs(torch.tensor([3.0, -4.0, 1.0, 0.0]), input_range, levels=127, decay=0.001, widest_clipped=0.05)
     assert codes.tolist() == [127, -127, 64, 0]
     codes.backward(torch.tensor([-1.0, -1.0, 5.0, 5.0]))
     assert input_range.grad.item() == -127
     within = torch.tensor(2.0, requires_grad=True)
-    Dac.apply(torch.tensor([1.0, 0.5]), within, 127, 0.001, 0.05).backward(torch.tensor([-1.0, -1.0]))
+    quantised_inputs(torch.tensor([1.0, 0.5]), within, levels=127, decay=0.001, widest_clipped=0.05).backward(torch.tensor([-1.0, -1.0]))
     assert within.grad.item() == pytest.approx(0.001 * 2)
 
 
 def test_clipped_outputs_pass_no_gradient() -> None:
     outputs = torch.tensor([3.4, 200.0, -300.0], requires_grad=True)
-    codes = Adc.apply(outputs, 127)
+    codes = quantised_outputs(outputs, 127)
     assert codes.tolist() == [3, 127, -127]
     codes.sum().backward()
     assert outputs.grad.tolist() == [1, 0, 0]
