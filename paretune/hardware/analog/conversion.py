@@ -135,4 +135,4 @@ def calibrate(network: nn.Module, images: Tensor, *, deviations: float = 3.0, ba
         if not bool((ranges > 0).all()):
             raise BadInput(f"layer '{name}': all its inputs are equal over the {len(images)} images; give others to calibrate with")
         layer.input_ranges.data.copy_(ranges)
-        layer.range_batches_seen.fill_(layer.training_options.range_batches)
+        layer.range_batches_seen.fill_(max(layer.training_options.range_batches, 1))

@@ -52,7 +52,7 @@ class DriftEvaluator:
         labels: `(num_images,)` classes.
         times_s: after programming, ascending.
         seed: of all variates; candidates with the same one are compared on the same noise.
-        calibration: images that set the input ranges of a digital network.
+        calibration: images that set the input ranges of a network that has none yet.
         batch: images at once.
         at_once: programmings at once; None is 1 on the CPU, where more are slower, and some on a GPU.
         pooled_noise: output noise from a pool (see `noise`).
@@ -85,6 +85,8 @@ class DriftEvaluator:
         self.preset, self._seed = preset, seed
         self._batches = list(zip(torch.split(images, batch), torch.split(labels, batch), strict=True))
         self.num_images = len(images)
+        self.comparison = (self.times_s, seed, len(images), float(images.double().sum()), int(labels.sum()))
+        """Equal for candidates that are judged on the same times, variates and (by their sums) images."""
         with one_thread():
             self._network = self._on_target(network, preset, calibration)
             self._layers = analog_layers(self._network)
@@ -122,15 +124,15 @@ class DriftEvaluator:
     @staticmethod
     def _on_target(network: nn.Module, preset: AnalogPreset, calibration: Tensor | None) -> nn.Module:
         """A copy in evaluation mode."""
-        if analog_layers(network):
-            return put_on(network, preset).eval()
-        analog = to_analog(network, preset).eval()
-        if not preset.exact_products:
-            if calibration is None:
-                raise BadInput(
-                    "calibration: images must be given to set the input ranges of a digital network, from its training data; "
-                    "hardware-aware training learns them"
-                )
+        analog = (put_on if analog_layers(network) else to_analog)(network, preset).eval()
+        unset = [name for name, layer in analog_layers(analog).items() if not layer.exact and not layer.range_batches_seen]
+        if unset and calibration is None:
+            raise BadInput(
+                f"calibration: images must be given to set the input ranges of {', '.join(unset)}, from the training data; "
+                "hardware-aware training learns them"
+            )
+        if unset:
+            assert calibration is not None
             calibrate(analog, calibration)
         return analog
 
@@ -185,7 +187,7 @@ def evaluate(
         times_s: after programming, ascending.
         programmings: how many.
         seed: of all variates.
-        calibration: sets the ranges of a digital network.
+        calibration: images that set ranges.
         batch: images at once.
         at_once: programmings at once.
         pooled_noise: output noise from a pool.

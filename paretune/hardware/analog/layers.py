@@ -3,6 +3,9 @@
 The parameters stay the digital ones (`weight`, `bias`); what a tile holds are weights over `scales`. So any optimiser works, and its step
 is that of the digital network.
 
+Departs from the IBM analog hardware acceleration kit, which gives each tile an input range of its own: tiles that get the same inputs,
+side by side in one split of the rows, share it.
+
 Legend: A splits of rows, N columns (outputs), K rows (inputs of a product), V programmings at once, B images.
 """
 
@@ -155,7 +158,7 @@ class AnalogLayer(nn.Module):
 
     def _noisy(self, weight: Tensor) -> Tensor:
         """Weights with the noise of training, relative to the largest weight of each tile."""
-        noise = self.noise.add_to(torch.zeros_like(weight), self.training_options.weight_noise)
+        noise = self.noise.add_to(torch.zeros(weight.shape, device=weight.device), self.training_options.weight_noise)
         flat = noise.view(len(weight), -1)
         for split, scales_N in zip(self.tiling.splits, self.scales, strict=True):
             flat[:, split.start : split.stop] *= scales_N[:, None]
@@ -171,7 +174,8 @@ class AnalogLayer(nn.Module):
             deviation = self.split_inputs(inputs, number).float().std()
             if deviation > 0:
                 told = self.training_options.range_deviations * deviation
-                self.input_ranges[number] += (told - self.input_ranges[number]) / (self.range_batches_seen + 1)
+                # On the data: a forward that still waits for its backward may hold the range.
+                self.input_ranges.data[number] += (told - self.input_ranges[number]) / (self.range_batches_seen + 1)
         self.range_batches_seen += 1
 
     @torch.no_grad()
@@ -180,18 +184,19 @@ class AnalogLayer(nn.Module):
         options = self.training_options
         if options.clip == "none":
             return
-        flat = self.weight.data.view(len(self.weight), -1)
+        flat = self.weight.detach().flatten(1)  # a copy where channels are last in memory
         for split, scales_N in zip(self.tiling.splits, self.scales, strict=True):
             for start, stop in self.tiling.blocks:
                 part, scales = flat[start:stop, split.start : split.stop], scales_N[start:stop, None]
                 held = part / scales
                 limit = options.clip_value if options.clip == "fixed" or held.numel() < 2 else options.clip_deviations * held.std()
                 part.copy_(held.clamp_(-limit, limit) * scales)
+        self.weight.copy_(flat.view(self.weight.shape))
 
     @torch.no_grad()
     def remap(self, way: str) -> None:
         """Make the largest weight of each tile (`layer`) or column of a tile (`channel`) its largest conductance."""
-        flat = self.weight.data.view(len(self.weight), -1)
+        flat = self.weight.detach().flatten(1)
         for number, split in enumerate(self.tiling.splits):
             largest_N = flat[:, split.start : split.stop].abs().amax(dim=1).float()
             if way == "layer":

@@ -1,5 +1,6 @@
 """Accuracy under drift: exact where the target is, repeatable, monotone, compensated; and what is refused."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from paretune.hardware.analog.drift_report import DriftReport, Race, half_width
 from paretune.hardware.analog.evaluator import DriftEvaluator, evaluate
 from paretune.hardware.analog.norm_folding import fold_norms
 from paretune.hardware.analog.presets import HERMES, IDEAL, PCM, RERAM, RRAM, AnalogPreset
-from paretune.hardware.analog.programming import Cells
+from paretune.hardware.analog.programming import Cells, ProgrammedWeights
+from paretune.hardware.analog.racing import race
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 Data = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -239,6 +241,62 @@ def test_a_race_stops_early_when_it_is_decided_and_not_otherwise(digital: nn.Mod
     assert close.programmings > far.programmings
 
 
+def test_candidates_race_on_the_same_variates_and_losers_drop_out(digital: nn.Module, digits: Data) -> None:
+    torch.manual_seed(1)
+    untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    twin = copy.deepcopy(digital)
+
+    def evaluator(network: nn.Module, seed: int = 0) -> DriftEvaluator:
+        return DriftEvaluator(network, PCM, digits[2], digits[3], times_s=(1.0, DAY_S), seed=seed, calibration=digits[0])
+
+    candidates = {"untrained": evaluator(untrained), "trained": evaluator(digital), "twin": evaluator(twin)}
+    result = race(candidates, time_s=DAY_S, programmings=6)
+    assert result.left == ("trained", "twin")  # equal to the last bit, so nothing can part them
+    assert np.array_equal(result.accuracies["trained"], result.accuracies["twin"])
+    assert len(result.accuracies["untrained"]) == 3
+    assert result.saved == pytest.approx(3 / 18)
+    with pytest.raises(BadInput, match="same times, images and seed"):
+        race({"a": evaluator(digital), "b": evaluator(twin, seed=1)}, time_s=DAY_S, programmings=6)
+    with pytest.raises(BadInput, match="at least two"):
+        race({"a": evaluator(digital)}, time_s=DAY_S, programmings=6)
+    with pytest.raises(BadInput, match="time_s: must be one of 1, 86400; got 5"):
+        race(candidates, time_s=5.0, programmings=6)
+
+
+@pytest.mark.parametrize("rows", [256, 64])
+@pytest.mark.parametrize("columns", [256, 5])
+def test_programmed_convolution_is_tile_after_tile_over_gathered_patches(rows: int, columns: int) -> None:
+    """A second road: every tile gets its rows of every patch, converts, multiplies, converts, scales; all are added up."""
+    torch.manual_seed(0)
+    preset = replace(PCM, rows=rows, columns=columns, output_noise=0.0)
+    network, images = nn.Sequential(nn.Conv2d(16, 12, 3, stride=2, padding=1)), torch.randn(3, 16, 7, 7)
+    analog = to_analog(network, preset).eval()
+    calibrate(analog, images)
+    (layer,) = analog_layers(analog).values()
+    splits = len(layer.tiling.splits)
+    assert (splits, len(layer.tiling.blocks)) == (-(-144 // rows), -(-12 // columns))
+    weights_NK, gains_AN = torch.rand(12, 144) * 2 - 1, torch.rand(splits, 12) + 0.5
+    layer.programmed = ProgrammedWeights(layer, weights_VNK=weights_NK[None], gains_VAN=gains_AN[None], fold=None)
+    patches = nn.functional.unfold(images, 3, padding=1, stride=2)
+    step = preset.output_bound / 127
+    expected = torch.zeros(3, 12, 16)
+    for number, split in enumerate(layer.tiling.splits):
+        reach = layer.input_ranges[number].item()
+        for start, stop in layer.tiling.blocks:
+            taken = patches[:, split.start : split.stop]
+            codes = ((taken / reach).clamp(-1, 1) * 127).round() / 127
+            outputs = weights_NK[start:stop, split.start : split.stop] @ codes
+            converted = (outputs / step).round().clamp(-127, 127) * step
+            scale = gains_AN[number, start:stop, None] * layer.scales[number, start:stop, None] * reach
+            expected[:, start:stop] += converted * scale
+    expected += network[0].bias.detach()[:, None]
+    with torch.inference_mode():
+        found = analog(images).flatten(2)
+    # A sum on the edge between two codes may be rounded to either.
+    assert ((found - expected).abs() < 1e-4).float().mean() > 0.99
+    assert torch.allclose(found, expected, atol=float(1.01 * step * (layer.scales * 1.5).max() * layer.input_ranges.detach().max()))
+
+
 def test_report_by_hand() -> None:
     report = DriftReport(
         preset="pcm",
@@ -267,8 +325,10 @@ def test_bad_input_is_refused(digital: nn.Module, digits: Data) -> None:
         evaluate(digital, RERAM, images, labels, (1.0, 3600.0), calibration=digits[0])
     with pytest.raises(BadInput, match="times_s: must ascend"):
         evaluate(digital, PCM, images, labels, (10.0, 1.0), calibration=digits[0])
-    with pytest.raises(BadInput, match="calibration: images must be given"):
+    with pytest.raises(BadInput, match="calibration: images must be given to set the input ranges of 1, 3"):
         evaluate(digital, PCM, images, labels)
+    with pytest.raises(BadInput, match="calibration: images must be given"):
+        evaluate(to_analog(digital, PCM), PCM, images, labels)
     with pytest.raises(BadInput, match="images, labels: must be as many"):
         evaluate(digital, PCM, images, labels[:5], calibration=digits[0])
     with pytest.raises(BadInput, match="programmings: must be"):

@@ -180,6 +180,18 @@ def test_trains_under_automatic_mixed_precision(digital: nn.Module) -> None:
     assert sum(p.grad is not None for p in analog.parameters()) == 6
 
 
+def test_a_layer_may_run_twice_before_its_gradients_and_lie_channels_last_in_memory() -> None:
+    layer = nn.Conv2d(4, 4, 3, padding=1).to(memory_format=torch.channels_last)
+    analog = to_analog(nn.Sequential(layer, nn.ReLU(), layer), PCM).train()
+    assert len(analog_layers(analog)) == 1  # one layer, one set of tiles
+    optimizer = torch.optim.SGD(analog.parameters(), lr=0.01)
+    after_each_step(analog, optimizer)
+    analog(inputs(2, 4, 5, 5).to(memory_format=torch.channels_last)).square().sum().backward()
+    optimizer.step()
+    (found,) = analog_layers(analog).values()
+    assert found.scales.max() == found.weight.abs().max()
+
+
 def test_moving_to_smaller_tiles_keeps_the_widest_range(digital: nn.Module) -> None:
     analog = to_analog(digital, PCM)
     calibrate(analog, inputs(32, 1, 8, 8))
