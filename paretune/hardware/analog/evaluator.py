@@ -1,0 +1,236 @@
+"""Accuracy under drift: program a network several times, let each drift, read it at several times, and run the images.
+
+Every programming is fresh. Variates depend on the seed, the number of the programming, and the name and shape of a layer alone: the
+same for every candidate (common random numbers), whatever ran before, and however many programmings run at once. One torch thread runs,
+since sums over several are split, and rounded, differently on every machine.
+
+Legend: R programmings, T times, V programmings at once, B images at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paretune.core.errors import BadInput
+from paretune.core.rng import derive_seed
+from paretune.hardware.analog.checks import whole
+from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
+from paretune.hardware.analog.drift_report import DriftReport, Floats, Race
+from paretune.hardware.analog.noise import OutputNoise
+from paretune.hardware.analog.norm_folding import fold_norms
+from paretune.hardware.analog.presets import IDEAL, AnalogPreset
+from paretune.hardware.analog.programming import Cells
+from paretune.networks.evaluation import evaluating
+
+TIMES_S = (1.0, 3_600.0, 86_400.0, 2_592_000.0)
+"""A second, an hour, a day, a month of 30 days."""
+AT_ONCE_ON_GPU = 8
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread, then as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class DriftEvaluator:
+    """A network on an analog target before some images, to be programmed as often as wanted.
+
+    Args:
+        network: digital, or from `to_analog`; stays as it is.
+        preset: the target; an analog network's own, or another to move it to.
+        images: `(num_images, ...)` on the device where it shall run.
+        labels: `(num_images,)` classes.
+        times_s: after programming, ascending.
+        seed: of all variates; candidates with the same one are compared on the same noise.
+        calibration: images that set the input ranges of a network that has none yet.
+        batch: images at once.
+        at_once: programmings at once; None is 1 on the CPU, where more are slower, and some on a GPU.
+        pooled_noise: output noise from a pool (see `noise`).
+
+    Raises:
+        BadInput: the times have no model or do not ascend, images and labels do not fit, ranges are missing, or a layer does not fit.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preset: AnalogPreset,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        times_s: Sequence[float] = TIMES_S,
+        seed: int,
+        calibration: Tensor | None = None,
+        batch: int = 256,
+        at_once: int | None = None,
+        pooled_noise: bool = True,
+    ) -> None:
+        self.times_s = tuple(float(time_s) for time_s in times_s)
+        preset.check_times(self.times_s)
+        whole("batch", batch, minimum=1)
+        if len(images) != len(labels) or not len(images):
+            raise BadInput(f"images, labels: must be as many, and some; got {len(images)} and {len(labels)}")
+        self.at_once = (AT_ONCE_ON_GPU if images.is_cuda else 1) if at_once is None else at_once
+        whole("at_once", self.at_once, minimum=1)
+        self.preset, self._seed = preset, seed
+        self._batches = list(zip(torch.split(images, batch), torch.split(labels, batch), strict=True))
+        self.num_images = len(images)
+        self.comparison = (self.times_s, seed, len(images), float(images.double().sum()), int(labels.sum()))
+        """Equal for candidates that are judged on the same times, variates and (by their sums) images."""
+        with one_thread():
+            self._network = self._on_target(network, preset, calibration)
+            self._layers = analog_layers(self._network)
+            noise = OutputNoise(seed=derive_seed(seed, "outputs"), pooled=pooled_noise)
+            for layer in self._layers.values():
+                layer.noise = noise
+            self._noise = noise
+            self._digital_logits = self._run_digital(network)
+            self._folds = {} if preset.exact_products else fold_norms(self._network)
+
+    @property
+    def digital_accuracy(self) -> float:
+        """Of the same network without an analog target."""
+        right = sum(
+            int((logits.argmax(1) == labels).sum()) for logits, (_, labels) in zip(self._digital_logits, self._batches, strict=True)
+        )
+        return right / self.num_images
+
+    def programmings(self, first: int, count: int) -> tuple[Floats, Floats]:
+        """Accuracies and logit errors, `(count, T)` each, of the programmings numbered from `first`."""
+        accuracies_RT, errors_RT = (np.empty((count, len(self.times_s))) for _ in range(2))
+        with one_thread(), evaluating(self._network):
+            for start in range(0, count, self.at_once):
+                stop = min(start + self.at_once, count)
+                repeats = range(first + start, first + stop)
+                cells = self._program(repeats)
+                for number, time_s in enumerate(self.times_s):
+                    for name, layer in self._layers.items():
+                        layer.programmed = cells[name].at(time_s, fold=self._folds.get(name)) if name in cells else None
+                    accuracies_RT[start:stop, number], errors_RT[start:stop, number] = self._run(repeats, time_s)
+        for layer in self._layers.values():
+            layer.programmed = None
+        return accuracies_RT, errors_RT
+
+    @staticmethod
+    def _on_target(network: nn.Module, preset: AnalogPreset, calibration: Tensor | None) -> nn.Module:
+        """A copy in evaluation mode."""
+        analog = (put_on if analog_layers(network) else to_analog)(network, preset).eval()
+        unset = [name for name, layer in analog_layers(analog).items() if not layer.exact and not layer.range_batches_seen]
+        if unset and calibration is None:
+            raise BadInput(
+                f"calibration: images must be given to set the input ranges of {', '.join(unset)}, from the training data; "
+                "hardware-aware training learns them"
+            )
+        if unset:
+            assert calibration is not None
+            calibrate(analog, calibration)
+        return analog
+
+    def _run_digital(self, network: nn.Module) -> list[Tensor]:
+        """Outputs of the network as it is on no target, batch by batch."""
+        digital = put_on(network, IDEAL) if analog_layers(network) else deepcopy(network)
+        with evaluating(digital):
+            return [digital(images) for images, _ in self._batches]
+
+    def _program(self, repeats: Sequence[int]) -> dict[str, Cells]:
+        """The cells of every layer; none where weights are exact and so are products."""
+        device = self.preset.device
+        if device is None:
+            return {}
+        return {name: Cells(layer, device, name=name, repeats=repeats, seed=self._seed) for name, layer in self._layers.items()}
+
+    def _run(self, repeats: Sequence[int], time_s: float) -> tuple[Floats, Floats]:
+        """`(V,)` accuracies and logit errors of the weights that are set."""
+        count, right_V, squares_V, outputs = len(repeats), np.zeros(len(repeats)), np.zeros(len(repeats)), 0
+        for number, ((images, labels), digital) in enumerate(zip(self._batches, self._digital_logits, strict=True)):
+            self._noise.reseed_each([(repeat, repr(time_s), number) for repeat in repeats])
+            logits = self._network(images if count == 1 else images.repeat(count, *[1] * (images.dim() - 1)))
+            logits_V = logits.view(count, len(images), -1)
+            right_V += (logits_V.argmax(2) == labels).sum(1).cpu().numpy()
+            squares_V += (logits_V - digital.view(len(images), -1)).double().square().sum((1, 2)).cpu().numpy()
+            outputs += digital.numel()
+        return right_V / self.num_images, np.sqrt(squares_V / outputs)
+
+
+def evaluate(
+    network: nn.Module,
+    preset: AnalogPreset,
+    images: Tensor,
+    labels: Tensor,
+    times_s: Sequence[float] = TIMES_S,
+    programmings: int = 10,
+    seed: int = 0,
+    *,
+    calibration: Tensor | None = None,
+    batch: int = 256,
+    at_once: int | None = None,
+    pooled_noise: bool = True,
+    race: Race | None = None,
+) -> DriftReport:
+    """Accuracy of a network at times after programming, over programmings.
+
+    Args:
+        network: see `DriftEvaluator`, as all that is not named here.
+        preset: the target.
+        images: it is judged on.
+        labels: of the images.
+        times_s: after programming, ascending.
+        programmings: how many.
+        seed: of all variates.
+        calibration: images that set ranges.
+        batch: images at once.
+        at_once: programmings at once.
+        pooled_noise: output noise from a pool.
+        race: stop earlier, when a rival is surely beaten or surely not.
+
+    Raises:
+        BadInput: as `DriftEvaluator`, or the race is at a time that is not evaluated.
+    """
+    whole("programmings", programmings, minimum=1)
+    evaluator = DriftEvaluator(
+        network,
+        preset,
+        images,
+        labels,
+        times_s=times_s,
+        seed=seed,
+        calibration=calibration,
+        batch=batch,
+        at_once=at_once,
+        pooled_noise=pooled_noise,
+    )
+    if race is not None and race.time_s not in evaluator.times_s:
+        raise BadInput(f"race: its time must be among times_s; got {race.time_s:g}")
+    step = programmings if race is None else evaluator.at_once
+    accuracies, errors = zip(*_rounds(evaluator, programmings, step, race), strict=True)
+    return DriftReport(
+        preset=preset.name,
+        times_s=evaluator.times_s,
+        accuracies=np.concatenate(accuracies),
+        logit_errors=np.concatenate(errors),
+        digital_accuracy=evaluator.digital_accuracy,
+        num_images=evaluator.num_images,
+        planned=programmings,
+    )
+
+
+def _rounds(evaluator: DriftEvaluator, programmings: int, step: int, race: Race | None) -> Iterator[tuple[Floats, Floats]]:
+    """Programmings in rounds until all ran or the race is decided."""
+    seen_R = np.empty(0)
+    for first in range(0, programmings, step):
+        found = evaluator.programmings(first, min(step, programmings - first))
+        yield found
+        if race is not None:
+            seen_R = np.concatenate([seen_R, found[0][:, evaluator.times_s.index(race.time_s)]])
+            if race.separated(seen_R, planned=programmings):
+                return
