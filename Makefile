@@ -35,7 +35,8 @@ faults: install
 	PARETUNE_FAULTS=full $(BIN)/python -m pytest tests/faults -s
 
 bench: install
-	for file in ask_speed cost_speed overhead startup mlflow_outage search_speed search_quality; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for file in ask_speed cost_speed host_table overhead startup mlflow_outage search_speed search_quality "rungs --quick"; do \
+		set -- $$file; $(BIN)/python benchmarks/$$1.py $$2 || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

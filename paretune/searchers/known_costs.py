@@ -18,8 +18,8 @@ from paretune.searchers.operators import FloatArray, random_genotypes
 Costs: TypeAlias = Callable[[Genotypes], Mapping[str, NDArray[Any]]]
 """`(N, D)` canonical valid genotypes -> metric -> `(N,)`; equal genotypes have equal values."""
 
-CHUNK = 8192
-"""Candidates costed at once: the layers of a hundred thousand networks do not fit the caches, and hardly the memory."""
+CHUNK = 2048
+"""Candidates costed at once: the layers of more do not fit the caches, and those of a hundred thousand hardly the memory."""
 LOOKED_AT = 256
 """Random or bred candidates among which those are sought that meet the limits, where the first few do not."""
 EXCLUDED = -1e9

@@ -146,3 +146,10 @@ def test_thorough_plan_builds_the_sampled_networks(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SpecError, match=r"study.yaml:10:\d+: space: a member of the space cannot be built: no such layer"):
         build_plan(spec, thorough=True)
     assert build_plan(spec).space.size == plan.space.size
+
+
+def test_the_default_searcher_is_given_what_is_known_and_asks_for_designs_that_fit() -> None:
+    plan = build_plan(load_spec(next(path for path in SHIPPED if path.stem == "digits-fpga")))
+    found = plan.free(plan.make_searcher().ask(20))
+    assert found["zcu102.excess"].tolist() == [0.0] * 20  # of random designs 2 % fit
+    assert (found["parameters"] <= 30_000).all()

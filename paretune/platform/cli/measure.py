@@ -32,6 +32,7 @@ class Shape(click.ParamType):
         "paretune measure host digits_conv --layers",
         "paretune measure host mobile --layers --input 3x32x32 --space-option resolutions=[16,24,32]",
         "paretune measure host studies/digits.yaml --networks 200     a training set for predictors",
+        "paretune measure mine.yaml digits_conv --layers               a target file of your own",
     ),
 )
 @click.argument("target")
@@ -64,7 +65,10 @@ def measure(
     seed: int,
     quiet: bool,
 ) -> None:
-    """Measure on the device TARGET what networks of SPACE (a name, or a study file) cost. Ctrl-C stops; the same command goes on."""
+    """Measure what networks of SPACE (a name, or a study file) cost on TARGET (a target, its file, or a kind of hardware).
+
+    Ctrl-C stops; the same command goes on.
+    """
     from paretune.platform.execution.stop import Interrupted
     from paretune.platform.study.measuring import Campaign, SpaceChoice, TargetChoice
 

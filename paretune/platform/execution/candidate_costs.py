@@ -16,6 +16,7 @@ from paretune.core.genotype import Choice, Decision, Genotypes, as_genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint
 from paretune.core.protocols import SearchSpace
+from paretune.core.workload import WorkloadBatch
 from paretune.hardware.free import FreeCosts
 from paretune.spaces.product import product
 
@@ -86,19 +87,20 @@ class CandidateCosts:
         Raises:
             BadInput: a target does not know a layer of a network, or gives an impossible value.
         """
-        found = FreeCosts().estimate(self.space.workloads(genotypes_ND), {})
+        workloads = self.network.workloads(self.network_part(genotypes_ND))  # once for all: a third of the time of a cost model
+        found = FreeCosts().estimate(workloads, {})
         values = {name: estimates.values for name, estimates in found.items()}
         for target in self.targets:
-            values |= self.target_values(target, genotypes_ND)
+            values |= self.target_values(target, genotypes_ND, workloads)
         return values
 
-    def target_values(self, target: str, genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
-        """`(N,)` of every metric of one target.
+    def target_values(self, target: str, genotypes_ND: Genotypes, workloads: WorkloadBatch | None = None) -> dict[str, NDArray[np.float64]]:
+        """`(N,)` of every metric of one target; `workloads` are those of the networks, where they are known.
 
         Raises:
             BadInput: it does not know a layer of a network, or gives an impossible value.
         """
-        costs = self.costs_on(target, genotypes_ND)
+        costs = self.costs_on(target, genotypes_ND, workloads)
         values = {f"{target}.{name}": estimates.values for name, estimates in costs.estimates.items()}
         if target in self._limited:
             values[f"{target}.{EXCESS}"] = np.broadcast_to(design_violation(costs.uses), len(genotypes_ND))
@@ -107,8 +109,8 @@ class CandidateCosts:
                 _check_values(metric, values.get(name), len(genotypes_ND))
         return values
 
-    def costs_on(self, target: str, genotypes_ND: Genotypes) -> TargetCosts:
-        """All that one target says of N candidates.
+    def costs_on(self, target: str, genotypes_ND: Genotypes, workloads: WorkloadBatch | None = None) -> TargetCosts:
+        """All that one target says of N candidates; `workloads` are those of the networks, where they are known.
 
         Raises:
             BadInput: it does not know a layer of a network.
@@ -117,7 +119,7 @@ class CandidateCosts:
         designs = self._designs(target, genotypes_ND)
         try:
             if isinstance(model, CostModel):
-                estimates = model.estimate(self.network.workloads(network_NW), designs)
+                estimates = model.estimate(self.network.workloads(network_NW) if workloads is None else workloads, designs)
             else:
                 estimates = model.estimate_architectures(self.network, network_NW, designs)
             return TargetCosts(designs=designs, estimates=estimates, uses=model.check(designs))
