@@ -11,11 +11,12 @@ from torch import nn
 
 from paretune.core.errors import BadInput
 from paretune.core.protocols import Fidelity
+from paretune.core.trial import Outcome
+from paretune.spaces import SPACES
 from paretune.tasks import TASKS
 from paretune.tasks.cifar10 import Cifar10
 from paretune.tasks.classification import Classification
 from paretune.tasks.digits import Digits
-from paretune.tasks.log_mel import FLOOR_DB, LogMel
 from paretune.tasks.mnist import Mnist
 from paretune.tasks.speech_commands import SpeechCommands
 from paretune.tasks.spoken_digits import SpokenDigits
@@ -201,28 +202,6 @@ def test_recordings_as_wav_and_as_npz_are_one_task(folders: Path, tmp_path: Path
     assert task_of("spoken_digits", tmp_path).digest() == task_of("spoken_digits", folders / "spoken_digits").digest()
 
 
-def test_a_tone_lies_in_its_band_and_loudness_does_not_matter() -> None:
-    mel = LogMel(sample_rate_hz=8_000, bands=20, frames=10, duration_s=0.5)
-    time_s = np.arange(4_000) / 8_000
-    samples = (10_000 * np.sin(2 * np.pi * 1_000 * time_s)).astype(np.int16)
-    (found,) = mel.features([samples])
-    # 22 edges, equal steps of mel from 20 Hz (31.7 mel) to 4,000 Hz (2146.1 mel): 100.7 mel each. 1,000 Hz is 1000 mel,
-    # 9.61 steps from the first edge; band b peaks at edge b + 1, so the nearest peak is edge 10, band 9.
-    assert found.argmax(axis=0)[2:-2].tolist() == [9] * 6
-    assert found.max() == 0
-    (quiet,) = mel.features([samples // 10])
-    assert np.abs(quiet[9] - found[9]).max() < 0.1
-    assert (mel.features([np.zeros(100, dtype=np.int16)]) == FLOOR_DB).all()
-
-
-def test_short_recordings_lie_in_the_middle_of_silence() -> None:
-    mel = LogMel(sample_rate_hz=8_000, bands=8, frames=20, duration_s=1.0)
-    (found,) = mel.features([tone(800, rate=8_000, seconds=0.2, seed=0)])
-    loud = np.flatnonzero(found.max(axis=0) > FLOOR_DB / 2)
-    assert (loud.min() + loud.max()) / 2 == pytest.approx(9.5, abs=1)
-    assert len(loud) <= 6
-
-
 def test_mnist_and_spoken_digits_are_learnt_from_the_real_data(data_folder: Path) -> None:
     mnist = Mnist(folder=data_folder / "mnist", train_limit=1_000, validation_limit=500, test_limit=500, learning_rate=0.1)
     build: Callable[[], nn.Module] = lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))  # noqa: E731
@@ -373,3 +352,21 @@ def test_lists_and_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (empty / name).write_text("")
     with pytest.raises(BadInput, match="words: at least two are needed; got none"):
         SpeechCommands(folder=empty, words=())
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "layout"),
+    [
+        ("digits_conv", {"stages": 2, "widths": (8,), "depths": (1,)}, "image"),
+        ("resnet_analog", {"main_blocks": (1,), "residual_blocks": (1,), "branches": (1,)}, "image"),
+        ("speech", {}, "sequence"),
+    ],
+)
+def test_networks_of_the_spaces_train_on_words(space: str, options: dict[str, object], layout: str, folders: Path) -> None:
+    task = task_of("speech_commands", folders / "speech_commands", layout=layout, proxies=("synflow",))
+    found = SPACES.create(space, input_shape=task.input_shape, num_classes=task.num_classes, **options)
+    genotype = [len(decision.choices) // 2 for decision in found.decisions]
+    network, result = task.train(lambda: found.build(genotype), seed=1, fidelity=Fidelity(epochs=2))
+    assert result.outcome is Outcome.OK
+    assert 0 <= task.test(network)["accuracy"] <= 1
+    assert np.isfinite(result.metrics["proxy.synflow"])
