@@ -13,6 +13,9 @@ from paretune.hardware.analog.presets import AnalogPreset
 from paretune.hardware.analog.training import HardwareAwareTraining
 from paretune.networks.evaluation import evaluating
 
+UNKNOWN = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.RNNBase)
+"""Layers whose weights would lie on tiles too, were there a drop-in for them: refused, not silently left digital."""
+
 
 def to_analog(
     network: nn.Module,
@@ -27,7 +30,7 @@ def to_analog(
     Train it as any network, with `after_each_step(network, optimizer)` beside its optimiser; or give it ranges with `calibrate`.
 
     Args:
-        network: digital, trained or not; stays as it is. Batch norm, biases and all else stay digital.
+        network: digital, trained or not; stays as it is. Batch norm, biases, attention products and all else stay digital.
         preset: the target.
         options: of hardware-aware training; the published recipe where None.
         seed: of noise of weights and outputs in training.
@@ -41,6 +44,8 @@ def to_analog(
     found = 0
     replaced: dict[nn.Module, nn.Module] = {}
     for name, module in list(analog.named_modules(remove_duplicate=False)):
+        if isinstance(module, UNKNOWN):
+            raise BadInput(f"layer '{name}': analog tiles know Conv2d and Linear; got {type(module).__name__}. Write it as one of these")
         if type(module) not in (nn.Conv2d, nn.Linear):
             continue
         if module not in replaced:
