@@ -7,11 +7,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.layers import AnalogConv2d, AnalogLayer, AnalogLinear
+from paretune.hardware.analog.drop_ins import DROP_INS
+from paretune.hardware.analog.layers import AnalogLayer
 from paretune.hardware.analog.noise import OutputNoise
 from paretune.hardware.analog.presets import AnalogPreset
 from paretune.hardware.analog.training import HardwareAwareTraining
 from paretune.networks.evaluation import evaluating
+
+UNKNOWN = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.RNNBase)
+"""Layers whose weights would lie on tiles too, were there a drop-in for them: refused, not silently left digital."""
 
 
 def to_analog(
@@ -27,7 +31,7 @@ def to_analog(
     Train it as any network, with `after_each_step(network, optimizer)` beside its optimiser; or give it ranges with `calibrate`.
 
     Args:
-        network: digital, trained or not; stays as it is. Batch norm, biases and all else stay digital.
+        network: digital, trained or not; stays as it is. Batch norm, biases, attention products and all else stay digital.
         preset: the target.
         options: of hardware-aware training; the published recipe where None.
         seed: of noise of weights and outputs in training.
@@ -41,18 +45,21 @@ def to_analog(
     found = 0
     replaced: dict[nn.Module, nn.Module] = {}
     for name, module in list(analog.named_modules(remove_duplicate=False)):
-        if type(module) not in (nn.Conv2d, nn.Linear):
+        if isinstance(module, UNKNOWN):
+            raise BadInput(
+                f"layer '{name}': analog tiles know Conv1d, Conv2d and Linear; got {type(module).__name__}. Write it as one of these"
+            )
+        if type(module) not in DROP_INS:
             continue
         if module not in replaced:
-            make = AnalogConv2d.of if isinstance(module, nn.Conv2d) else AnalogLinear.of
-            replaced[module] = make(module, preset, options, noise, name=name)
+            replaced[module] = DROP_INS[type(module)].of(module, preset, options, noise, name=name)
         if not name:
             return replaced[module].train(module.training)
         owner, _, attribute = name.rpartition(".")
         setattr(analog.get_submodule(owner), attribute, replaced[module].train(module.training))
         found += 1
     if not found:
-        raise BadInput("network: has no nn.Conv2d or nn.Linear to put on analog tiles")
+        raise BadInput("network: has no convolution or nn.Linear to put on analog tiles")
     return analog
 
 

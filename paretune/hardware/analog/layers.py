@@ -1,4 +1,4 @@
-"""Convolution and linear layers on analog tiles: drop-ins that train with the target's converters and noise, and run programmed weights.
+"""Layers on analog tiles: they train with the target's converters and noise, and run programmed weights. Kinds are in `drop_ins`.
 
 The parameters stay the digital ones (`weight`, `bias`); what a tile holds are weights over `scales`. So any optimiser works, and its step
 is that of the digital network.
@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear
 
-from paretune.core.errors import BadInput
 from paretune.hardware.analog.converters import quantised_inputs, quantised_outputs
 from paretune.hardware.analog.noise import OutputNoise
 from paretune.hardware.analog.presets import AnalogPreset
-from paretune.hardware.analog.tiling import RowSplit, Tiling, tile_layer
+from paretune.hardware.analog.tiling import RowSplit, Tiling
 from paretune.hardware.analog.training import HardwareAwareTraining
 
 if TYPE_CHECKING:
@@ -103,6 +101,10 @@ class AnalogLayer(nn.Module):
 
     def product(self, codes: Tensor, weight: Tensor) -> Tensor:
         """Products of codes and weights of a split, without bias."""
+        raise NotImplementedError
+
+    def products(self, codes: Tensor, weights: Tensor, count: int) -> Tensor:
+        """Products of several programmings at once: codes and weights of each, one after another along the first dimension."""
         raise NotImplementedError
 
     def along_columns(self, values_N: Tensor) -> Tensor:
@@ -209,105 +211,3 @@ class AnalogLayer(nn.Module):
         self.clip()
         if self.training_options.remap != "none":
             self.remap(self.training_options.remap)
-
-
-class AnalogConv2d(nn.Conv2d, AnalogLayer):
-    """A convolution on tiles."""
-
-    @classmethod
-    def of(cls, layer: nn.Conv2d, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str) -> "AnalogConv2d":
-        """A drop-in for a convolution that shares its parameters.
-
-        Raises:
-            BadInput: it cannot lie on the tiles, or pads with anything but zeros.
-        """
-        if layer.padding_mode != "zeros":
-            raise BadInput(f"layer '{name}': analog convolutions pad with zeros; got padding_mode {layer.padding_mode!r}")
-        found = cls.__new__(cls)
-        nn.Module.__init__(found)
-        for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"):
-            setattr(found, attribute, getattr(layer, attribute))
-        found.transposed, found.output_padding = False, (0, 0)
-        found._reversed_padding_repeated_twice = layer._reversed_padding_repeated_twice
-        found.weight, found.bias = layer.weight, layer.bias
-        found.lay_out(found.tiles(preset, name), preset, options, noise)
-        return found
-
-    def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
-        """Rows are the input channels of a group times the kernel positions."""
-        return tile_layer(
-            channels=self.in_channels // self.groups,
-            kernel=(self.kernel_size[0], self.kernel_size[1]),
-            columns=self.out_channels,
-            groups=self.groups,
-            tile_rows=preset.rows,
-            tile_columns=preset.columns,
-            layer=name,
-        )
-
-    def channel_axis(self, inputs: Tensor) -> int:
-        """The third from the end."""
-        return inputs.dim() - 3
-
-    def product(self, codes: Tensor, weight: Tensor) -> Tensor:
-        """A convolution without bias."""
-        return conv2d(codes, weight, None, self.stride, self.padding, self.dilation, self.groups)
-
-    def digital(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """`nn.Conv2d`'s forward."""
-        outputs: Tensor = self._conv_forward(inputs, weight, self.bias)
-        return outputs
-
-    def along_columns(self, values_N: Tensor) -> Tensor:
-        """Channels are followed by height and width."""
-        return values_N.view(*values_N.shape, 1, 1)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        """See `AnalogLayer.forward`."""
-        return AnalogLayer.forward(self, input)
-
-
-class AnalogLinear(nn.Linear, AnalogLayer):  # type: ignore[misc]  # torch says that its bias is never None
-    """A linear layer on tiles."""
-
-    @classmethod
-    def of(cls, layer: nn.Linear, preset: AnalogPreset, options: HardwareAwareTraining, noise: OutputNoise, *, name: str) -> "AnalogLinear":
-        """A drop-in for a linear layer that shares its parameters."""
-        found = cls.__new__(cls)
-        nn.Module.__init__(found)
-        found.in_features, found.out_features = layer.in_features, layer.out_features
-        found.weight, found.bias = layer.weight, layer.bias
-        found.lay_out(found.tiles(preset, name), preset, options, noise)
-        return found
-
-    def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
-        """Rows are the inputs."""
-        return tile_layer(
-            channels=self.in_features,
-            kernel=(1, 1),
-            columns=self.out_features,
-            groups=1,
-            tile_rows=preset.rows,
-            tile_columns=preset.columns,
-            layer=name,
-        )
-
-    def channel_axis(self, inputs: Tensor) -> int:
-        """The last."""
-        return inputs.dim() - 1
-
-    def product(self, codes: Tensor, weight: Tensor) -> Tensor:
-        """A product without bias."""
-        return linear(codes, weight)
-
-    def digital(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """`nn.Linear`'s forward."""
-        return linear(inputs, weight, self.bias)
-
-    def along_columns(self, values_N: Tensor) -> Tensor:
-        """Columns are last."""
-        return values_N
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
-        """See `AnalogLayer.forward`."""
-        return AnalogLayer.forward(self, input)

@@ -47,8 +47,11 @@ def fold_norms(network: nn.Module) -> dict[str, Fold]:
 
 
 def _kernel_dims(norm: nn.Module) -> int:
-    """Dimensions of the weights before it: of a convolution, or of a linear layer."""
-    return 4 if isinstance(norm, nn.BatchNorm2d) else 2
+    """Dimensions of the weights before it: of a convolution over images, or over sequences.
+
+    Not of a linear layer: over sequences its columns come last, and a batch norm takes the second dimension for channels.
+    """
+    return 4 if isinstance(norm, nn.BatchNorm2d) else 3
 
 
 def _follows_alone(before: object, modules: dict[str, Any]) -> bool:

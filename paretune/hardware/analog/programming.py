@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from paretune.hardware.analog.devices import CellState, Device
-from paretune.hardware.analog.layers import AnalogConv2d, AnalogLayer
+from paretune.hardware.analog.layers import AnalogLayer
 from paretune.hardware.analog.noise import normals
 
 SMALLEST_READING = 1e-4
@@ -93,16 +93,8 @@ class ProgrammedWeights:
         return total.add_(layer.along_columns(self._bias_N)) if self._has_bias else total
 
     def _product(self, layer: AnalogLayer, codes: Tensor, weight: Tensor) -> Tensor:
-        """Products of several programmings: one grouped convolution, or one batch of matrices."""
-        if self._count == 1:
-            return layer.product(codes, weight)
-        parts = codes.reshape(self._count, -1, *codes.shape[1:])
-        if not isinstance(layer, AnalogConv2d):
-            return torch.bmm(parts.flatten(1, -2), weight.view(self._count, -1, weight.shape[-1]).mT).view(*codes.shape[:-1], -1)
-        side_by_side = parts.transpose(0, 1).flatten(1, 2)
-        outputs: Tensor = torch.conv2d(side_by_side, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups * self._count)
-        images, _, *size = outputs.shape
-        return outputs.view(images, self._count, -1, *size).transpose(0, 1).flatten(0, 1)
+        """Products of one or several programmings."""
+        return layer.product(codes, weight) if self._count == 1 else layer.products(codes, weight, self._count)
 
 
 class Cells:

@@ -137,6 +137,30 @@ def test_repeats_at_once_are_those_one_by_one_where_nothing_is_rounded(convoluti
     assert np.allclose(one.logit_errors, three.logit_errors, rtol=1e-4)
 
 
+@pytest.mark.parametrize("target", [PCM, quiet(PCM)])
+def test_linear_layers_over_sequences_run_one_by_one_and_at_once(target: AnalogPreset) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 3), nn.Flatten()).eval()
+    images, labels = torch.randn(30, 5, 20), torch.zeros(30, dtype=torch.int64)
+    settings = {"times_s": (1.0,), "programmings": 2, "calibration": images}
+    one, two = (evaluate(network, target, images, labels, at_once=at_once, **settings) for at_once in (1, 2))
+    assert np.allclose(one.logit_errors, two.logit_errors, rtol=0.02)
+    assert 0 < one.logit_errors.max() < 0.3
+
+
+def test_convolutions_over_sequences_run_one_by_one_and_at_once_with_folded_norms() -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv1d(24, 8, 5, padding=2), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 8, 3, groups=2), nn.AdaptiveAvgPool1d(1))
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 3)).eval()
+    images, labels = torch.randn(40, 24, 30), torch.zeros(40, dtype=torch.int64)
+    settings = {"times_s": (1.0,), "calibration": images}
+    target = replace(PCM, rows=64)  # 120 rows in two parts
+    one, two = (evaluate(network, target, images, labels, programmings=2, at_once=at_once, **settings) for at_once in (1, 2))
+    assert np.allclose(one.logit_errors, two.logit_errors, rtol=0.03)
+    assert 0 < one.logit_errors.max() < 0.3
+    assert set(DriftEvaluator(network, target, images, labels, seed=0, **settings)._folds) == {"0"}
+
+
 def test_folded_batch_norm_changes_no_output(convolutional: nn.Module, digits: Data) -> None:
     preset = replace(PCM, output_noise=0.0)
     evaluator = DriftEvaluator(convolutional, preset, digits[2], digits[3], times_s=(1.0,), seed=0, calibration=digits[0])

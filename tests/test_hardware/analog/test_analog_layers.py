@@ -233,8 +233,10 @@ def test_layers_that_do_not_fit_are_refused() -> None:
         to_analog(nn.Sequential(nn.Conv2d(64, 4, 3, groups=2)), replace(PCM, rows=128))
     with pytest.raises(BadInput, match="pad with zeros; got padding_mode 'circular'"):
         to_analog(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular")), PCM)
-    with pytest.raises(BadInput, match=r"no nn\.Conv2d or nn\.Linear"):
+    with pytest.raises(BadInput, match=r"no convolution or nn\.Linear"):
         to_analog(nn.Sequential(nn.ReLU()), PCM)
+    with pytest.raises(BadInput, match="layer '0': analog tiles know Conv1d, Conv2d and Linear; got ConvTranspose2d"):
+        to_analog(nn.Sequential(nn.ConvTranspose2d(1, 4, 3), nn.Linear(4, 2)), PCM)
     with pytest.raises(BadInput, match="all its inputs are equal over the 4 images"):
         calibrate(to_analog(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), PCM), torch.zeros(4, 4))
 
