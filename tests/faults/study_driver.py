@@ -7,6 +7,7 @@ Exits as the command line does: with the code of the error, whose message it pri
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from paretune.core.errors import ParetuneError
@@ -45,11 +46,12 @@ def study_values(storage: Path, name: str, trials: int, *, workers: int = 2, see
 
 
 class ForgetfulEvaluator(FormulaEvaluator):
-    """A planted defect: durable results vanish, as if workers did not write them before they report."""
+    """A planted defect: durable results vanish, as if workers did not write them before they report, and reports take a second."""
 
     def release(self, job: Job, workspace: Path) -> None:
         super().release(job, workspace)
         result_path(workspace.parents[1], job.id).unlink()
+        time.sleep(1.0)  # longer than the harness waits after work began: most kills fall between the work and its report
 
 
 def without_data(task: Digits) -> str:

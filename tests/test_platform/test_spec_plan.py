@@ -23,7 +23,9 @@ def loaded(*changes: tuple[str, str]) -> LoadedSpec:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
-def test_every_study_that_comes_with_paretune_is_valid(path: Path) -> None:
+def test_every_study_that_comes_with_paretune_is_valid(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "PARETUNE_DATA" in path.read_text():
+        monkeypatch.setenv("PARETUNE_DATA", str(request.getfixturevalue("data_folder")))
     plan = build_plan(load_spec(path))
     assert not [note for note in plan.notes if "for the record only" in note]  # each target of an example decides something
 
