@@ -13,14 +13,14 @@ from paretune.core.genotype import Genotypes
 from paretune.core.protocols import GenotypeSpace, GraphSpace
 from paretune.core.rng import derive_seed, stream
 from paretune.predictors.ensemble import Ensemble
-from paretune.predictors.networks_training import folds, torch_alone, trained
+from paretune.predictors.networks_training import folds, pairwise_hinge, torch_alone, trained
 from paretune.predictors.prediction import FloatArray, Prediction, checked_examples, not_fitted
 from paretune.predictors.scores import ScoreScale
 
 if TYPE_CHECKING:
     import torch
 
-Target: TypeAlias = Literal["relation", "regression"]
+Target: TypeAlias = Literal["relation", "hinge", "regression"]
 GraphEncoding: TypeAlias = Literal["pruned_graph", "graph"]
 BLOCK = 4096
 """Graphs scored at once."""
@@ -36,7 +36,7 @@ class GraphNetwork(Ensemble):
         seed: decides weights, order and folds.
         encoding: the graph as it is, or pruned to what lies between input and output.
         target: `relation`: all pairs of a batch, the probability that one is better being a sigmoid of the difference of their scores;
-            `regression`: the value itself.
+            `hinge`: all pairs of a batch, scores of two being at least a margin of 0.1 apart; `regression`: the value itself.
         members: networks, each of which leaves out another part of the examples.
         layers: graph convolutions.
         width: features of a node.
@@ -89,7 +89,7 @@ class GraphNetwork(Ensemble):
                 self._networks.append(self._trained([part[inside] for part in inputs], scaled_N[inside]))
             # Members agree on no scale, so each has a map of its own, from the examples it did not see.
             scores_K = _scored(self._networks[-1], [part[outside] for part in inputs])
-            self._scales.append(ScoreScale(scores_K, scaled_N[outside], monotone=self._target == "relation"))
+            self._scales.append(ScoreScale(scores_K, scaled_N[outside], monotone=self._target != "regression"))
             self._left_out_K[outside] = self._scales[-1](scores_K)
         self._end(scaled_N)
 
@@ -127,6 +127,8 @@ class GraphNetwork(Ensemble):
             scores = network(inputs[0][rows], inputs[1][rows])
             if self._target == "regression":
                 return nn.functional.mse_loss(scores, targets[rows])
+            if self._target == "hinge":
+                return pairwise_hinge(scores, targets[rows])
             differences = scores[:, None] - scores[None, :]
             apart = targets[rows][:, None] - targets[rows][None, :]
             # The target is the softmax of the two values, as published; the diagonal says nothing.

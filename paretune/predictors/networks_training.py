@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+HINGE_MARGIN = 0.1
+"""As published by GATES and taken over by AnalogNAS."""
+
 
 @contextmanager
 def torch_alone(seed: int) -> "Iterator[None]":
@@ -65,6 +68,18 @@ def trained(
             optimiser.step()
         schedule.step()
     network.eval()
+
+
+def pairwise_hinge(scores_K: "torch.Tensor", targets_K: "torch.Tensor") -> "torch.Tensor":
+    """Mean over all pairs that differ of what their scores lack of being `HINGE_MARGIN` apart in the right order.
+
+    Source: Ning et al., A generic graph-based neural architecture encoding scheme (GATES), ECCV 2020, equation 5.
+    """
+    import torch
+
+    worse_KK = targets_K[:, None] > targets_K[None, :]
+    lacking_KK = torch.relu(HINGE_MARGIN - (scores_K[:, None] - scores_K[None, :]))
+    return lacking_KK[worse_KK].sum() / worse_KK.sum().clamp(min=1)
 
 
 def folds(num_examples: int, num_folds: int, rng: np.random.Generator) -> IntArray:

@@ -6,7 +6,7 @@ Legend: N examples, K of them kept by every predictor.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +27,27 @@ class PredictorChoice:
     """A predictor and how well it ordered left-out examples."""
 
     name: str
-    """`predictor` or `predictor:encoding`."""
+    """As `make_predictor` reads it."""
     correlation: float
     """Rank correlation of left-out predictions: the mean over all examples and over their better half."""
 
 
 def make_predictor(name: str, space: GenotypeSpace, *, seed: int) -> Predictor:
-    """The predictor of `gaussian_process` or `gaussian_process:pruned_graph`, with its other options at their defaults.
+    """The predictor of `gaussian_process`, `mlp:hinge` or `xgboost:genes_graph:ranking`: its name, then encoding and target where wanted.
 
     Raises:
-        UnknownName: no such predictor.
+        UnknownName: no such predictor, or neither its encodings nor its targets are called so.
         BadInput: it has no such encoding.
     """
-    kind, _, encoding = name.partition(":")
-    options = {"encoding": encoding} if encoding else {}
-    if encoding and "encoding" not in [option.name for option in PREDICTORS.options(kind)]:
-        raise UnknownName(f"option of predictor {kind}", "encoding", [option.name for option in PREDICTORS.options(kind)])
+    kind, *words = name.split(":")
+    choices = {option.name: get_args(option.annotation) for option in PREDICTORS.options(kind) if option.name in ("encoding", "target")}
+    options: dict[str, str] = {}
+    for word in words:
+        option = next((option for option in choices if word in choices[option] and option not in options), None)
+        if option is None:
+            known = sorted(choice for option in choices if option not in options for choice in choices[option])
+            raise UnknownName(f"encoding or target of predictor {kind}", word, known)
+        options[option] = word
     predictor: Predictor = PREDICTORS.create(kind, space, seed=seed, **options)
     return predictor
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictor_cells import Cells, chains, members, smooth_cost
@@ -13,6 +14,7 @@ from paretune.predictors.gaussian_process import GaussianProcess, kept_examples
 from paretune.predictors.graph_network import GraphNetwork
 from paretune.predictors.kernel import Likelihood
 from paretune.predictors.mlp_ensemble import MLPEnsemble
+from paretune.predictors.networks_training import pairwise_hinge
 from paretune.predictors.prediction import JointPredictor, Predictor
 from paretune.predictors.ridge import Ridge
 from paretune.predictors.selection import spearman
@@ -33,6 +35,7 @@ MAKE = {
     "xgboost": lambda: BoostedTrees(SPACE, seed=1, encoding="genes", trees=40),
     "xgboost_ranking": lambda: BoostedTrees(SPACE, seed=1, encoding="genes", target="ranking", trees=40),
     "mlp": lambda: MLPEnsemble(SPACE, seed=1, members=2, width=24, epochs=60),
+    "mlp_hinge": lambda: MLPEnsemble(SPACE, seed=1, target="hinge", members=2, width=24, epochs=60),
 }
 
 
@@ -83,7 +86,7 @@ def test_constant_targets_are_predicted_as_they_are(make):
 
 
 def test_every_registered_predictor_is_tested():
-    assert sorted({name.removesuffix("_ranking") for name in MAKE} | {"graph"}) == list(PREDICTORS.names())
+    assert sorted({name.removesuffix("_ranking").removesuffix("_hinge") for name in MAKE} | {"graph"}) == list(PREDICTORS.names())
 
 
 def test_ridge_is_exact_for_costs_that_add_up():
@@ -156,7 +159,7 @@ def test_of_too_many_examples_the_best_and_some_others_are_kept():
     assert kept_examples(targets, 100, seed=3).tolist() == list(range(100))
 
 
-@pytest.mark.parametrize("target", ["relation", "regression"])
+@pytest.mark.parametrize("target", ["relation", "hinge", "regression"])
 def test_the_graph_network_orders_cells_by_what_lives_in_them(target):
     order = np.random.default_rng(0).permutation(64)
     predictor = GraphNetwork(CELLS, seed=1, target=target, members=2, layers=3, width=24, epochs=60)
@@ -187,3 +190,10 @@ def test_the_graph_network_refuses_spaces_without_graphs():
 def test_options_out_of_range_are_refused(kind, options, message):
     with pytest.raises(BadInput, match=message):
         kind(SPACE, seed=0, **options)
+
+
+def test_the_hinge_asks_for_a_margin_between_any_two_in_the_right_order():
+    # Each pair lacks 0.1 - (score of the higher value - score of the lower): 0.1 - 0.05, 0.1 - 0.04, 0.1 + 0.01.
+    scores, values = torch.tensor([0.0, 0.05, 0.04]), torch.tensor([1.0, 2.0, 3.0])
+    assert float(pairwise_hinge(scores, values)) == pytest.approx((0.05 + 0.06 + 0.11) / 3)
+    assert float(pairwise_hinge(scores, torch.ones(3))) == 0.0  # nothing to put in order

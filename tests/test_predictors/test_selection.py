@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from predictor_cells import Cells, chains, members
+from predictor_cells import Cells, chains, members, smooth_cost
 
 from paretune.core.errors import BadInput, UnknownName
 from paretune.predictors.prediction import Prediction
@@ -58,7 +58,21 @@ def test_default_candidates_can_all_be_made():
 def test_unknown_predictors_and_encodings_are_named():
     with pytest.raises(UnknownName, match="Did you mean 'xgboost'"):
         make_predictor("xgbost", chains(), seed=0)
-    with pytest.raises(BadInput, match="encoding: must be one of"):
+    with pytest.raises(UnknownName, match=r"encoding or target of predictor ridge 'pairs'\. Did you mean 'pairwise'"):
         make_predictor("ridge:pairs", chains(), seed=0)
+    with pytest.raises(UnknownName, match="encoding or target of predictor mlp 'genes'"):
+        make_predictor("mlp:onehot:genes", chains(), seed=0)
     with pytest.raises(BadInput, match="at least one candidate"):
         choose_predictor([], chains(), members(chains(), 5), np.zeros(5), seed=0)
+
+
+def test_a_name_may_carry_encoding_and_target_in_any_order():
+    genotypes_ND = members(chains(), 40)
+    for name in ("xgboost:ranking", "xgboost:genes:ranking", "xgboost:ranking:genes", "mlp:hinge"):
+        predictor = make_predictor(name, chains(), seed=0)
+        predictor.fit(genotypes_ND, smooth_cost(genotypes_ND))
+        assert spearman(predictor.predict(genotypes_ND).mean, smooth_cost(genotypes_ND)) > 0.8
+    first, second = (make_predictor(name, chains(), seed=0) for name in ("xgboost:genes:ranking", "xgboost:ranking:genes"))
+    for predictor in (first, second):
+        predictor.fit(genotypes_ND, smooth_cost(genotypes_ND))
+    assert np.array_equal(first.predict(genotypes_ND).mean, second.predict(genotypes_ND).mean)
