@@ -18,6 +18,8 @@ from paretune.predictors.scores import ScoreScale
 Target: TypeAlias = Literal["regression", "ranking"]
 GRADES = 32
 """Grades of relevance that the ranking tells apart."""
+PAIRS = 16
+"""Others that the ranking compares each example with, for each tree."""
 
 
 class BoostedTrees:
@@ -112,7 +114,9 @@ class BoostedTrees:
         # Relevance is high where the value is high: only the order matters, the scale is learned afterwards.
         ranks_K = np.argsort(np.argsort(targets_K, kind="stable"), kind="stable")
         data = xgboost.DMatrix(features_KF, label=ranks_K * GRADES // len(ranks_K), qid=np.zeros(len(ranks_K), dtype=np.int64), nthread=1)
-        return xgboost.train(options | {"objective": "rank:pairwise"}, data, num_boost_round=self._trees)
+        # Every example meets random others; the default compares with the 32 of highest relevance alone, here the worst.
+        pairs = {"lambdarank_pair_method": "mean", "lambdarank_num_pair_per_sample": PAIRS}
+        return xgboost.train(options | {"objective": "rank:pairwise"} | pairs, data, num_boost_round=self._trees)
 
 
 def _scores(booster: Any, features_NF: Any) -> FloatArray:

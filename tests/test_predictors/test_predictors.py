@@ -197,3 +197,12 @@ def test_the_hinge_asks_for_a_margin_between_any_two_in_the_right_order():
     scores, values = torch.tensor([0.0, 0.05, 0.04]), torch.tensor([1.0, 2.0, 3.0])
     assert float(pairwise_hinge(scores, values)) == pytest.approx((0.05 + 0.06 + 0.11) / 3)
     assert float(pairwise_hinge(scores, torch.ones(3))) == 0.0  # nothing to put in order
+
+
+def test_a_ranking_learns_the_order_of_the_best_of_many():
+    genotypes_ND = members(SPACE, 900)
+    cost_N = smooth_cost(genotypes_ND)
+    predictor = BoostedTrees(SPACE, seed=1, encoding="onehot", target="ranking")
+    predictor.fit(genotypes_ND[:600], cost_N[:600])
+    best = 600 + np.flatnonzero(cost_N[600:] <= np.quantile(cost_N[600:], 0.3))
+    assert spearman(predictor.predict(genotypes_ND[best]).mean, cost_N[best]) > 0.8
