@@ -22,7 +22,7 @@ from paretune.hardware.analog.presets import AnalogPreset
 from paretune.hardware.analog.training import HardwareAwareTraining
 
 SCALES = "mapping_scales"
-"""The kit keeps them outside of a tile's state of tensors."""
+"""Of a tile, which the kit keeps outside of its parameters and buffers."""
 
 
 class KitNetwork(nn.Module):
@@ -66,33 +66,36 @@ class KitNetwork(nn.Module):
         return [(name, module) for name, module in self.network.named_modules() if isinstance(module, TileModule)]
 
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:  # type: ignore[override]  # tensors only
-        """Weights, buffers, input ranges and scales by name."""
+        """Weights, buffers, input ranges and scales by name.
+
+        Raises:
+            BadInput: weights are trained in memory: to set the kit's devices is to write them, which they do not survive unchanged.
+        """
         from aihwkit.optim.context import AnalogContext
 
-        found: dict[str, Tensor] = {
-            name: tensor for name, tensor in self.network.named_parameters() if type(tensor) is not AnalogContext or tensor.dim()
-        }
+        if self.preset is None:
+            raise BadInput("network: is trained in memory, where the state of devices cannot be put back; keep what from_kit reads")
+        found: dict[str, Tensor] = {name: value for name, value in self.network.named_parameters() if type(value) is not AnalogContext}
         found |= dict(self.network.named_buffers())
         found |= {f"{name}.{SCALES}": tile.get_mapping_scales() for name, tile in self.tiles() if tile.get_mapping_scales() is not None}
-        return {prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in found.items()}
+        return {prefix + name: value if keep_vars else value.detach() for name, value in found.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False) -> None:
         """Take on the state of a network that was made alike.
 
         Raises:
             BadInput: names or shapes differ, or `assign` is asked for.
         """
-        own = self.state_dict(keep_vars=True)
+        own, tiles = self.state_dict(keep_vars=True), dict(self.tiles())
         if assign or (strict and set(own) != set(state_dict)):
             raise BadInput(f"state_dict: must be of a network that was made alike; differing: {sorted(set(own) ^ set(state_dict))}")
-        scaled = dict(self.tiles())
         with torch.no_grad():
             for name in own.keys() & state_dict.keys():
                 owner, _, attribute = name.rpartition(".")
-                if own[name].shape != state_dict[name].shape and attribute != SCALES:
-                    raise BadInput(f"state_dict: '{name}' must have shape {tuple(own[name].shape)}; got {tuple(state_dict[name].shape)}")
                 if attribute == SCALES:
-                    scaled[owner].set_scales(state_dict[name].clone())
+                    tiles[owner].set_scales(state_dict[name].clone())
+                elif own[name].shape != state_dict[name].shape:
+                    raise BadInput(f"state_dict: '{name}' must have shape {tuple(own[name].shape)}; got {tuple(state_dict[name].shape)}")
                 else:
                     own[name].copy_(state_dict[name])
 
@@ -134,7 +137,7 @@ def to_kit(
     first = next(iter(layers.values()))
     if first.preset != preset:
         raise BadInput(f"preset: the network lies on '{first.preset.name}'; move it with put_on first; got '{preset.name}'")
-    _check_layers(ours, layers, tiles)
+    check_layers(ours, tiles=tiles, rows=preset.rows, columns=preset.columns)
     config = rpu_config(preset, options=options or first.training_options, tiles=tiles)
     found = convert(to_plain(ours), config, preset=preset, seed=seed)
     kit_layers = dict(found.network.named_modules())
@@ -193,34 +196,43 @@ def _plain_layer(layer: AnalogLayer) -> nn.Module:
     return digital
 
 
-def _check_layers(network: nn.Module, layers: Mapping[str, AnalogLayer], tiles: Tiles) -> None:
+def check_layers(network: nn.Module, *, tiles: Tiles, rows: int, columns: int) -> None:
     """Refuse what the kit cannot convert, or would convert to something else.
 
     Raises:
         BadInput: with every layer that it is true of.
     """
-    problems = [f"layer '{name}': {problem}" for name, layer in layers.items() if (problem := _layer_problem(layer, tiles))]
+    problems: list[str] = []
     names: dict[int, str] = {}
     for name, module in network.named_modules(remove_duplicate=False):
-        if isinstance(module, AnalogLayer) and names.setdefault(id(module), name) != name:
+        if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            continue
+        if names.setdefault(id(module), name) != name:
             problems.append(f"layer '{name}': is also '{names[id(module)]}'; the kit would make two of it")
+            continue
+        problems += [f"layer '{name}': {problem}" for problem in _layer_problems(module, tiles, rows, columns)]
     if problems:
-        raise BadInput("engine: the kit cannot run " + "; ".join(problems) + ". Evaluate with the paretune engine, or change the network")
+        raise BadInput("engine: the kit cannot run " + "; ".join(problems) + ". Take the paretune engine, or change the network")
 
 
-def _layer_problem(layer: AnalogLayer, tiles: Tiles) -> str | None:
+def _layer_problems(layer: nn.Module, tiles: Tiles, rows: int, columns: int) -> list[str]:
     """What the kit lacks for a layer."""
-    if not isinstance(layer, AnalogConv1d | AnalogConv2d):
-        return None
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return []
+    found = []
     if layer.groups != 1:
-        return f"has {layer.groups} groups, the kit knows convolutions of one only"
+        found.append(f"has {layer.groups} groups, the kit knows convolutions of one only")
+    if layer.padding_mode != "zeros":
+        found.append(f"pads with {layer.padding_mode}, the kit with zeros only")
     if isinstance(layer.padding, str):
-        return f"pads by name ({layer.padding}), the kit needs numbers"
-    if isinstance(layer, AnalogConv1d) and tiles == "torch":
-        return "is a Conv1d, which the kit has on C++ tiles only"
-    if isinstance(layer, AnalogConv1d) and layer.dilation != (1,):
-        return "is a Conv1d with dilation, which the kit lacks"
-    return None
+        found.append(f"pads by name ({layer.padding}), the kit needs numbers")
+    if not isinstance(layer, nn.Conv1d):
+        return found
+    if tiles == "torch" or layer.weight[0].numel() > rows or len(layer.weight) > columns:
+        found.append("is a Conv1d, which the kit has on single C++ tiles only")
+    if layer.dilation != (1,):
+        found.append("is a Conv1d with dilation, which the kit lacks")
+    return found
 
 
 def _set_tiles(layer: AnalogLayer, module: Any) -> None:
