@@ -265,13 +265,14 @@ def test_training_in_memory_learns_the_digits(device: str, digits: Data) -> None
     network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10))
     before = copy.deepcopy(network.state_dict())
     seen: list[tuple[int, float]] = []
+    images, labels = digits[0][:800], digits[1][:800]
     done = train_in_memory(
-        network, digits[0], digits[1], device=device, epochs=2, learning_rate=0.05, on_epoch=lambda epoch, loss: seen.append((epoch, loss))
+        network, images, labels, device=device, epochs=2, learning_rate=0.05, on_epoch=lambda epoch, loss: seen.append((epoch, loss))
     )
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert seen == list(enumerate(done.epoch_losses, start=1))
     assert done.epoch_losses[1] < done.epoch_losses[0]
-    # Untrained 0.1; in twelve runs of each 0.91 to 0.95, 0.84 to 0.94 and 0.76 to 0.89 (noise cannot be repeated).
+    # Untrained 0.1; in twelve runs of each on 1,400 images 0.91 to 0.95, 0.84 to 0.94 and 0.76 to 0.89 (noise cannot be repeated).
     assert accuracy(done.network, digits[2], digits[3]) > 0.55
     assert accuracy(done.digital, digits[2], digits[3]) > 0.6
     # What the devices hold can be programmed on other tiles.

@@ -41,9 +41,9 @@ class Block(nn.Module):
 
 
 def residual() -> nn.Sequential:
-    """Seven layers on tiles, one of 288 rows on two."""
-    stem = (nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-    return nn.Sequential(*stem, Block(16, 24), Block(24, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    """Eight layers, one of whose 288 rows lie on two tiles."""
+    stem = (nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    return nn.Sequential(*stem, Block(8, 16), Block(16, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 
 
 def convolutional() -> nn.Sequential:
@@ -73,13 +73,25 @@ def networks(digits: Data) -> dict[str, nn.Module]:
     return trained
 
 
+def error_of_log_ratio(first_RT: np.ndarray, second_RT: np.ndarray) -> np.ndarray:
+    """Standard error of the logarithm of a ratio of two deviations, from their pooled kurtosis (Bonett, Computational Statistics & Data
+    Analysis 50, 2006): now and then a programming fails badly, so accuracies are far from normal (kurtosis 33 in 120 programmings of
+    `residual` on `hermes`, in either engine).
+    """
+    count = len(first_RT)
+    centred = np.concatenate([first_RT - first_RT.mean(axis=0), second_RT - second_RT.mean(axis=0)])
+    kurtosis_T = len(centred) * (centred**4).sum(axis=0) / (centred**2).sum(axis=0) ** 2
+    errors_T: np.ndarray = np.sqrt(2 * (kurtosis_T - (count - 3) / count) / (4 * (count - 1)))
+    return errors_T
+
+
 @pytest.mark.parametrize("preset", BOTH_HAVE, ids=lambda preset: preset.name)
 @pytest.mark.parametrize("name", ["perceptron", "convolutional", "residual"])
 def test_accuracy_and_error_agree_within_the_scatter_of_repeats(
     name: str, preset: AnalogPreset, networks: dict[str, nn.Module], digits: Data
 ) -> None:
     times_s = preset.valid_times_s[:2] if preset.valid_times_s else (1.0, MONTH_S)
-    images, labels = digits[2][:100], digits[3][:100]
+    images, labels = digits[2][:80], digits[3][:80]
     settings = {"times_s": times_s, "programmings": REPEATS, "seed": 1, "calibration": digits[0][:500]}
     ours, kits = (run(networks[name], preset, images, labels, **settings) for run in (evaluate, evaluate_with_kit))
     assert ours.digital_accuracy == kits.digital_accuracy
@@ -89,12 +101,12 @@ def test_accuracy_and_error_agree_within_the_scatter_of_repeats(
         assert (np.abs(ours_RT.mean(axis=0) - kits_RT.mean(axis=0)) <= STANDARD_ERRORS * standard_errors_T).all()
         if preset is RERAM and ours_RT is ours.logit_errors:
             continue  # the kit's gain varies from one programming to the next, see below
-        # The logarithm of a ratio of two deviations has the standard error 1 / sqrt(R - 1).
-        assert (np.abs(np.log(deviations[0] / deviations[1])) <= STANDARD_ERRORS / math.sqrt(REPEATS - 1)).all()
+        log_ratios_T = np.log(deviations[0] / deviations[1])
+        assert (np.abs(log_ratios_T) <= STANDARD_ERRORS * error_of_log_ratio(ours_RT, kits_RT)).all()
 
 
 def conductances(preset: AnalogPreset, time_s: float, repeats: int) -> dict[str, Tensor]:
-    """Weights from -1 to 1 as they are read `time_s` after programming: `(repeats, levels, cells)`, drawn here and in the kit's two ways."""
+    """Weights from -1 to 1 as they are read after a time, `(repeats, levels, cells)`: drawn here, and in the kit's two ways."""
     weights = torch.linspace(-1, 1, 41)[:, None].repeat(1, 200)
     layer = nn.Linear(200, 41, bias=False)
     layer.weight.data.copy_(weights)
