@@ -1,6 +1,7 @@
 """Put a digital network on analog tiles, and what its training needs beside the optimiser."""
 
 from copy import deepcopy
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,24 @@ from paretune.networks.evaluation import evaluating
 
 UNKNOWN = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.RNNBase)
 """Layers whose weights would lie on tiles too, were there a drop-in for them: refused, not silently left digital."""
+
+
+@runtime_checkable
+class OnTiles(Protocol):
+    """A module on tiles, whatever simulates them."""
+
+    def after_step(self) -> None:
+        """Clip and remap its weights."""
+        ...
+
+
+@runtime_checkable
+class DrawsItsOwn(Protocol):
+    """A module with noise of its own."""
+
+    def reseed(self, *parts: int | str) -> None:
+        """Start it at a named place."""
+        ...
 
 
 def to_analog(
@@ -89,11 +108,11 @@ def analog_layers(network: nn.Module) -> dict[str, AnalogLayer]:
 
 def after_each_step(network: nn.Module, optimizer: Optimizer) -> None:
     """Clip and remap the weights after every step that the optimiser takes from now on."""
-    layers = list(analog_layers(network).values())
+    on_tiles = [module for module in network.modules() if isinstance(module, OnTiles)]
 
     def clip_and_remap(*_: object) -> None:
-        for layer in layers:
-            layer.after_step()
+        for module in on_tiles:
+            module.after_step()
 
     optimizer.register_step_post_hook(clip_and_remap)
 
@@ -102,6 +121,9 @@ def reseed(network: nn.Module, *parts: int | str) -> None:
     """Start the network's noise at a named place, for example ("epoch", 3): an interrupted training then goes on with the same noise."""
     for source in {id(layer.noise): layer.noise for layer in analog_layers(network).values()}.values():
         source.reseed(*parts)
+    for module in network.modules():
+        if isinstance(module, DrawsItsOwn):
+            module.reseed(*parts)
 
 
 def calibrate(network: nn.Module, images: Tensor, *, deviations: float = 3.0, batch: int = 256) -> None:

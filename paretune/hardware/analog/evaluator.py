@@ -10,6 +10,7 @@ Legend: R programmings, T times, V programmings at once, B images at once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,6 +41,24 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+class Programmable(Protocol):
+    """A network on an analog target before some images, whatever simulates it."""
+
+    preset: AnalogPreset
+    times_s: tuple[float, ...]
+    at_once: int
+    num_images: int
+
+    @property
+    def digital_accuracy(self) -> float:
+        """Of the same network without an analog target."""
+        ...
+
+    def programmings(self, first: int, count: int) -> tuple[Floats, Floats]:
+        """Accuracies and logit errors, `(count, T)` each, of the programmings numbered from `first`."""
+        ...
 
 
 class DriftEvaluator:
@@ -209,12 +228,21 @@ def evaluate(
         at_once=at_once,
         pooled_noise=pooled_noise,
     )
+    return run_programmings(evaluator, programmings, race)
+
+
+def run_programmings(evaluator: Programmable, programmings: int, race: Race | None = None) -> DriftReport:
+    """Programmings of an evaluator until all ran or a race is decided.
+
+    Raises:
+        BadInput: the race is at a time that is not evaluated.
+    """
     if race is not None and race.time_s not in evaluator.times_s:
         raise BadInput(f"race: its time must be among times_s; got {race.time_s:g}")
     step = programmings if race is None else evaluator.at_once
     accuracies, errors = zip(*_rounds(evaluator, programmings, step, race), strict=True)
     return DriftReport(
-        preset=preset.name,
+        preset=evaluator.preset.name,
         times_s=evaluator.times_s,
         accuracies=np.concatenate(accuracies),
         logit_errors=np.concatenate(errors),
@@ -224,7 +252,7 @@ def evaluate(
     )
 
 
-def _rounds(evaluator: DriftEvaluator, programmings: int, step: int, race: Race | None) -> Iterator[tuple[Floats, Floats]]:
+def _rounds(evaluator: Programmable, programmings: int, step: int, race: Race | None) -> Iterator[tuple[Floats, Floats]]:
     """Programmings in rounds until all ran or the race is decided."""
     seen_R = np.empty(0)
     for first in range(0, programmings, step):
