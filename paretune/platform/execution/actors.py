@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from paretune.core.accuracy_devices import Split, TaskExamples
 from paretune.core.canonical import canonical_json
 from paretune.core.errors import DeviceError
 from paretune.core.protocols import Measurement
 from paretune.hardware import HARDWARE
 from paretune.platform.execution.device_resources import DeviceResources
+from paretune.platform.execution.measure import measure_here
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.jobs import Evaluator, Job
 
@@ -52,17 +54,16 @@ class JobTrainable(tune.Trainable):
 class DeviceActor:
     """Owns one device for the whole study: one network at a time, sessions and drivers loaded once."""
 
-    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
-        self._device = HARDWARE.create(kind, **options)
+    def __init__(self, kind: str, options: Mapping[str, Any], examples: TaskExamples | None) -> None:
+        self._device, self._examples = HARDWARE.create(kind, **options), examples
 
     def ready(self) -> bool:
         """Whether the actor is up."""
         return True
 
-    def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        """Measure one network, see `core.protocols.Device`."""
-        measurement: Measurement = self._device.measure(network, example_shape)
-        return measurement
+    def measure(self, network: "nn.Module", example_shape: tuple[int, ...], split: Split) -> Measurement:
+        """Measure one network, see `core.protocols.Device`; or judge it, see `core.accuracy_devices.AccuracyDevice`."""
+        return measure_here(self._device, self._examples, network, example_shape, split)
 
 
 class ActorDevices:
@@ -71,14 +72,15 @@ class ActorDevices:
     def __init__(self, handles: Mapping[str, Any]) -> None:
         self._handles = dict(handles)
 
-    def __call__(self, target: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
+    def __call__(self, target: str, network: "nn.Module", example_shape: tuple[int, ...], *, split: Split = "validation") -> Measurement:
         """Measure on the device called `target`.
 
         Raises:
             DeviceError: the device gave no usable measurement, died or did not answer in time.
         """
         try:
-            measurement: Measurement = ray.get(self._handles[target].measure.remote(network, example_shape), timeout=MEASURE_TIMEOUT_S)
+            asked = self._handles[target].measure.remote(network, example_shape, split)
+            measurement: Measurement = ray.get(asked, timeout=MEASURE_TIMEOUT_S)
         except ray.exceptions.GetTimeoutError as error:
             raise DeviceError(f"'{target}' did not answer within {MEASURE_TIMEOUT_S:g} s") from error
         except ray.exceptions.RayActorError as error:
@@ -86,7 +88,10 @@ class ActorDevices:
         return measurement
 
 
-def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources) -> Any:
-    """A device actor with resources of its own, so that training does not disturb what it measures."""
+def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources, *, examples: TaskExamples | None = None) -> Any:
+    """A device actor with resources of its own, so that training does not disturb what it measures.
+
+    Examples travel once, through the object store, and again only where the actor is started anew.
+    """
     placed = ray.remote(DeviceActor).options(num_cpus=resources.processors, num_gpus=resources.gpus, max_restarts=-1, max_task_retries=1)
-    return placed.remote(kind, dict(options))
+    return placed.remote(kind, dict(options), examples)

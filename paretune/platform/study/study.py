@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.core.accuracy_devices import AccuracyDevice, LabelledTask, TaskExamples
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
 from paretune.hardware import HARDWARE
@@ -65,7 +66,9 @@ def protocol_digest(plan: Plan) -> str:
         name: {"kind": target["kind"], "options": {option: value for option, value in target["options"].items() if option not in ROADS}}
         for name, target in spec["hardware"].items()
     }
-    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest()})
+    # Only where it is said, so that studies of earlier versions keep their digest.
+    training = {"training": {"hardware_aware": plan.spec.training.hardware_aware}} if plan.spec.training.hardware_aware else {}
+    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest(), **training})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +249,10 @@ class _Executor:
         chosen = {target: spec.hardware[target] for target in targets}
         needed = device_resources(chosen)
         handles = {
-            name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options), needed[name]) for name, item in chosen.items()
+            name: start_device(
+                item.kind, option_values(HARDWARE, item.kind, item.options), needed[name], examples=judged_examples(plan, name)
+            )
+            for name, item in chosen.items()
         }
         self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
         if plan.derived:
@@ -270,6 +276,11 @@ class _Executor:
             )
         finally:
             self._progress.end()
+
+
+def judged_examples(plan: Plan, target: str) -> TaskExamples | None:
+    """The examples that a target judges networks on; None where it does not."""
+    return plan.task.examples() if isinstance(plan.devices[target], AccuracyDevice) and isinstance(plan.task, LabelledTask) else None
 
 
 def job_factory(plan: Plan) -> JobFactory:
