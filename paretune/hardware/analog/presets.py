@@ -113,7 +113,7 @@ class AnalogPreset:
             problems += [
                 (index, f"preset '{self.name}' has no model at {time_s:g} s; it was measured at {known} s only")
                 for index, time_s in enumerate(times_s)
-                if time_s not in valid
+                if time_s not in valid and time_s >= 0
             ]
         return problems
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -54,23 +55,30 @@ class JobTrainable(tune.Trainable):
 class DeviceActor:
     """Owns one device for the whole study: one network at a time, sessions and drivers loaded once."""
 
-    def __init__(self, kind: str, options: Mapping[str, Any], examples: TaskExamples | None) -> None:
-        self._device, self._examples = HARDWARE.create(kind, **options), examples
+    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
+        self._device = HARDWARE.create(kind, **options)
 
     def ready(self) -> bool:
         """Whether the actor is up."""
         return True
 
-    def measure(self, network: "nn.Module", example_shape: tuple[int, ...], split: Split) -> Measurement:
+    def measure(
+        self, network: "nn.Module", example_shape: tuple[int, ...], examples: TaskExamples | None = None, split: Split = "validation"
+    ) -> Measurement:
         """Measure one network, see `core.protocols.Device`; or judge it, see `core.accuracy_devices.AccuracyDevice`."""
-        return measure_here(self._device, self._examples, network, example_shape, split)
+        return measure_here(self._device, examples, network, example_shape, split)
 
 
 class ActorDevices:
-    """Calls the device actors from a worker."""
+    """Calls the device actors from a worker.
 
-    def __init__(self, handles: Mapping[str, Any]) -> None:
-        self._handles = dict(handles)
+    Args:
+        handles: of the actors, by target.
+        examples: that networks are judged on, by those targets that do; from `share`.
+    """
+
+    def __init__(self, handles: Mapping[str, Any], examples: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._handles, self._examples = dict(handles), dict(examples)
 
     def __call__(self, target: str, network: "nn.Module", example_shape: tuple[int, ...], *, split: Split = "validation") -> Measurement:
         """Measure on the device called `target`.
@@ -79,7 +87,7 @@ class ActorDevices:
             DeviceError: the device gave no usable measurement, died or did not answer in time.
         """
         try:
-            asked = self._handles[target].measure.remote(network, example_shape, split)
+            asked = self._handles[target].measure.remote(network, example_shape, self._examples.get(target), split)
             measurement: Measurement = ray.get(asked, timeout=MEASURE_TIMEOUT_S)
         except ray.exceptions.GetTimeoutError as error:
             raise DeviceError(f"'{target}' did not answer within {MEASURE_TIMEOUT_S:g} s") from error
@@ -88,10 +96,12 @@ class ActorDevices:
         return measurement
 
 
-def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources, *, examples: TaskExamples | None = None) -> Any:
-    """A device actor with resources of its own, so that training does not disturb what it measures.
-
-    Examples travel once, through the object store, and again only where the actor is started anew.
-    """
+def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources) -> Any:
+    """A device actor with resources of its own, so that training does not disturb what it measures."""
     placed = ray.remote(DeviceActor).options(num_cpus=resources.processors, num_gpus=resources.gpus, max_restarts=-1, max_task_retries=1)
-    return placed.remote(kind, dict(options), examples)
+    return placed.remote(kind, dict(options))
+
+
+def share(examples: TaskExamples) -> Any:
+    """Examples in the object store: they travel to each node once; what an actor is started with would be lost where it starts anew."""
+    return ray.put(examples)

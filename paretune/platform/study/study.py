@@ -241,7 +241,7 @@ class _Executor:
         progress: Progress,
         stop: StopRequest,
     ) -> None:
-        from paretune.platform.execution.actors import ActorDevices, start_device
+        from paretune.platform.execution.actors import ActorDevices, share, start_device
         from paretune.platform.execution.runner import Resources
 
         self._folder, self._progress, self._stop = folder, progress, stop
@@ -249,12 +249,10 @@ class _Executor:
         chosen = {target: spec.hardware[target] for target in targets}
         needed = device_resources(chosen)
         handles = {
-            name: start_device(
-                item.kind, option_values(HARDWARE, item.kind, item.options), needed[name], examples=judged_examples(plan, name)
-            )
-            for name, item in chosen.items()
+            name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options), needed[name]) for name, item in chosen.items()
         }
-        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
+        examples = {name: share(found) for name in targets if (found := judged_examples(plan, name)) is not None}
+        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles, examples))
         if plan.derived:
             self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
         limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
