@@ -16,6 +16,7 @@ from paretune.core.workload import WorkloadBatch
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.optim import Optimizer
 
 Split: TypeAlias = Literal["validation", "test"]
 
@@ -92,6 +93,7 @@ class TrainingHooks(Protocol):
     Example of a call sequence, for one training::
 
         network = hooks.prepare(network, seed=7)      # before its optimiser is made
+        optimiser = hooks.optimiser(network, learning_rate=0.1) or torch.optim.SGD(...)
         hooks.reseed(network, "epoch", 0)             # before each epoch, and before each evaluation
         hooks.after_step(network)                     # after each step of the optimiser
     """
@@ -109,6 +111,10 @@ class TrainingHooks(Protocol):
         """Start the network's random draws at a named place, so that an interrupted training goes on with the same ones."""
         ...
 
+    def optimiser(self, network: "nn.Module", *, learning_rate: float) -> "Optimizer | None":
+        """What takes the steps where the hardware itself does; None for the recipe's own. The recipe sets the rate of its groups."""
+        ...
+
     def after_step(self, network: "nn.Module") -> None:
         """Called after each step of the optimiser."""
         ...
@@ -118,8 +124,15 @@ class TrainingHooks(Protocol):
 class TrainableHardware(Protocol):
     """What hardware adds that networks can be trained for."""
 
-    def training_hooks(self) -> TrainingHooks:
-        """What training for this hardware adds to a recipe."""
+    def training_hooks(self, *, in_memory: bool) -> TrainingHooks:
+        """What training for this hardware adds to a recipe.
+
+        Args:
+            in_memory: the hardware itself takes the steps; otherwise a computer does, with the hardware's errors.
+
+        Raises:
+            BadInput: it cannot.
+        """
         ...
 
 

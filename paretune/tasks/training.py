@@ -136,7 +136,8 @@ class _Trainer:
         self._network, self._recipe, self._seed, self._epochs = network, recipe, seed, epochs
         self._inputs, self._labels = images.inputs, images.labels
         self._loss_limit = recipe.explosion * math.log(int(images.labels.max()) + 1)
-        self._optimiser = torch.optim.SGD(
+        special = None if hooks is None else hooks.optimiser(network, learning_rate=recipe.learning_rate)
+        self._optimiser = special or torch.optim.SGD(
             network.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,

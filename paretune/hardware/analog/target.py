@@ -14,7 +14,7 @@ from paretune.core.protocols import Measurement
 from paretune.core.rng import stream
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analog.engines import Engine, Tiles, chosen_evaluate, kit_module, kit_problems
-from paretune.hardware.analog.hooks import AnalogTrainingHooks, KitTrainingHooks
+from paretune.hardware.analog.hooks import AnalogTrainingHooks, InMemoryHooks, KitTrainingHooks, off_kit
 from paretune.hardware.analog.presets import AnalogPreset, preset, preset_facts
 from paretune.hardware.analog.times import TIMES_S, time_name
 from paretune.hardware.analog.training import HardwareAwareTraining
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from paretune.hardware.analog.drift_report import DriftReport
 
 PresetName: TypeAlias = Literal["hermes", "ideal", "pcm", "reram", "rram"]
+UpdateDevice: TypeAlias = Literal[
+    "constant_step",
+    "idealized",
+    "gokmen_vlasov",
+    "capacitor",
+    "ecram",
+    "ecram_mo",
+    "reram_es",
+    "reram_sb",
+    "pcm",
+    "tiki_taka_ecram",
+    "mixed_precision_reram_sb",
+]
 CONFIDENCE = 0.95
 
 
@@ -40,6 +53,7 @@ class Analog:
         engine: `paretune`, or `aihwkit` for the IBM analog hardware acceleration kit, which must be installed.
         tiles: of aihwkit: `torch`, or `cpp`, whose noise no seed reaches.
         deterministic: refuse what cannot be repeated.
+        update_device: that `training: {analog_update: true}` trains on, in memory.
         rows: inputs of a tile; None for the preset's, as all that follow.
         columns: outputs of a tile.
         dac_bits: resolution of inputs.
@@ -65,6 +79,7 @@ class Analog:
         engine: Engine = "paretune",
         tiles: Tiles = "torch",
         deterministic: bool = True,
+        update_device: UpdateDevice = "ecram",
         rows: int | None = None,
         columns: int | None = None,
         dac_bits: int | None = None,
@@ -89,7 +104,7 @@ class Analog:
         if problems:
             raise BadOptions(problems)
         self._programmings, self._images, self._seed, self._batch = programmings, images, seed, batch
-        self._engine, self._tiles, self._deterministic = engine, tiles, deterministic
+        self._engine, self._tiles, self._deterministic, self._update_device = engine, tiles, deterministic, update_device
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -144,7 +159,7 @@ class Analog:
         of_kit: dict[str, Any] = {"tiles": self._tiles, "deterministic": self._deterministic} if self._engine == "aihwkit" else {}
         try:
             report = evaluate(
-                network,
+                off_kit(network, all_tiles=self._engine == "paretune"),
                 self.preset,
                 torch.tensor(examples.inputs[chosen]),
                 torch.tensor(examples.labels[chosen]),
@@ -166,14 +181,23 @@ class Analog:
         from paretune.hardware.analog.conversion import to_digital
         from paretune.hardware.analog.weight_statistics import weight_statistics
 
-        if self._engine == "aihwkit" and isinstance(network, kit_module("kit").KitNetwork):
-            network = kit_module("kit").from_kit(network)
+        network = off_kit(network, all_tiles=True)
         layers = weight_statistics(network, self.preset, self.times_s, programmings=self._programmings, seed=self._seed)
         facts = {"preset": preset_facts(self.preset), "programmings": self._programmings, "seed": self._seed, "layers": layers}
         return to_digital(network), facts
 
-    def training_hooks(self) -> TrainingHooks:
-        """Hardware-aware training for these tiles."""
+    def training_hooks(self, *, in_memory: bool) -> TrainingHooks:
+        """Hardware-aware training for these tiles, or training on devices that aihwkit simulates.
+
+        Raises:
+            BadInput: aihwkit cannot be used, or results must be repeatable.
+        """
+        if in_memory:
+            if told := kit_module("kit").kit_problem():
+                raise BadInput(told)
+            if self._deterministic:
+                raise BadInput("devices draw from generators that no seed reaches; say deterministic: false at the target")
+            return InMemoryHooks(device=self._update_device)
         if self._engine == "aihwkit":
             return KitTrainingHooks(preset=self.preset, options=self.training, tiles=self._tiles)
         return AnalogTrainingHooks(preset=self.preset, options=self.training)

@@ -1,10 +1,12 @@
 """How the candidates of a study are evaluated: trained and measured, or looked up in a table. The one place that tells them apart."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, TrainableHardware
+from paretune.core.errors import BadInput
 from paretune.core.metrics import Metric
 from paretune.core.protocols import Device, SearchSpace, Task
 from paretune.hardware.free import FreeCosts
@@ -52,7 +54,8 @@ def _trained(spec: StudySpec, task: Task, space: SearchSpace, devices: Devices) 
     aware = devices.get(spec.training.hardware_aware or "")
     own = task
     if isinstance(aware, TrainableHardware) and isinstance(task, HookedTask):  # else it is told as a mistake (`judged_hardware`)
-        own = task.trained_for(aware.training_hooks())
+        with contextlib.suppress(BadInput):  # as above
+            own = task.trained_for(aware.training_hooks(in_memory=spec.training.analog_update))
     judging = {target: device for target, device in devices.items() if isinstance(device, AccuracyDevice)}
 
     def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: Measure) -> Evaluator:

@@ -30,6 +30,9 @@ def _check_training(builder: Builder, task: Task, hardware: HardwarePlan) -> Non
     spec = builder.loaded.spec
     target = spec.training.hardware_aware
     if target is None:
+        if spec.training.analog_update:
+            told = "needs the target whose devices train: hardware_aware: NAME"
+            builder.problems.append(builder.loaded.problem(("training", "analog_update"), told))
         return
     able = [name for name, device in hardware.devices.items() if isinstance(device, TrainableHardware)]
     told = ""
@@ -42,3 +45,10 @@ def _check_training(builder: Builder, task: Task, hardware: HardwarePlan) -> Non
         told = f"task '{task.name}' cannot train for hardware (trained_for); leave it out"
     if told:
         builder.problems.append(builder.loaded.problem(("training", "hardware_aware"), told))
+        return
+    device = hardware.devices.get(target)
+    try:
+        if isinstance(device, TrainableHardware):  # else its own mistake is told
+            device.training_hooks(in_memory=spec.training.analog_update)
+    except BadInput as error:
+        builder.problems.append(builder.loaded.problem(("training", "analog_update"), str(error)))

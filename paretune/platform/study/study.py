@@ -67,7 +67,7 @@ def protocol_digest(plan: Plan) -> str:
         for name, target in spec["hardware"].items()
     }
     # Only where it is said, so that studies of earlier versions keep their digest.
-    training = {"training": {"hardware_aware": plan.spec.training.hardware_aware}} if plan.spec.training.hardware_aware else {}
+    training = {"training": {**spec["training"], "epochs": None}} if plan.spec.training.hardware_aware else {}
     return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest(), **training})
 
 
