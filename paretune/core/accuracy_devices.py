@@ -103,8 +103,13 @@ class TrainingHooks(Protocol):
         """JSON: all that decides the training, so that a checkpoint is never continued with other hooks."""
         ...
 
+    @property
+    def resumable(self) -> bool:
+        """Whether all that training changes is in the network's state dict; otherwise an interrupted training starts over."""
+        ...
+
     def prepare(self, network: "nn.Module", *, seed: int) -> "nn.Module":
-        """The network as it is trained; all that training changes must be in its state dict."""
+        """The network as it is trained."""
         ...
 
     def reseed(self, network: "nn.Module", *place: int | str) -> None:

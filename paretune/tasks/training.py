@@ -93,6 +93,7 @@ def train_classifier(
     run = {"seed": seed, "epochs": schedule_epochs, "recipe": asdict(recipe), "data": data_digest}
     if hooks is not None:
         run["hooks"] = dict(hooks.identity)
+        checkpoint = checkpoint if hooks.resumable else None
     with deterministic_torch():
         network = fresh_network(build, seed)
         scores = {} if score is None else score(network)
@@ -274,4 +275,7 @@ def _accuracy(outputs: Tensor, labels: Tensor) -> float:
 def _finished(network: nn.Module) -> nn.Module:
     """The network as others expect one: evaluation mode, no gradients, the usual memory layout."""
     network.zero_grad(set_to_none=True)
-    return network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:  # one by one: modules that simulate hardware may know no `to` for all
+            tensor.data = tensor.data.contiguous()
+    return network.eval()

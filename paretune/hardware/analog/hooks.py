@@ -21,7 +21,7 @@ KIT_MODULES = "paretune.hardware.analog.kit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalogTrainingHooks:
-    """`core.accuracy_devices.TrainingHooks` for an analog target; the noise's place is the only state that no state dict holds."""
+    """`core.accuracy_devices.TrainingHooks` for an analog target."""
 
     preset: AnalogPreset
     options: HardwareAwareTraining
@@ -30,6 +30,11 @@ class AnalogTrainingHooks:
     def identity(self) -> Mapping[str, Any]:
         """Target and options."""
         return {"engine": "paretune", "preset": preset_facts(self.preset), "training": training_facts(self.options)}
+
+    @property
+    def resumable(self) -> bool:
+        """The noise's place apart, which `reseed` names."""
+        return True
 
     def prepare(self, network: "nn.Module", *, seed: int) -> "nn.Module":
         """The network on tiles; `seed` decides the noise."""
@@ -68,6 +73,11 @@ class KitTrainingHooks:
         facts = {"preset": preset_facts(self.preset), "training": training_facts(self.options)}
         return {"engine": "aihwkit", "tiles": self.tiles, **facts}
 
+    @property
+    def resumable(self) -> bool:
+        """As with our own."""
+        return True
+
     def prepare(self, network: "nn.Module", *, seed: int) -> "nn.Module":
         """The network on the kit's tiles; `seed` decides the noise."""
         found: nn.Module = kit_module("kit").to_kit(network, self.preset, options=self.options, seed=seed, tiles=self.tiles)
@@ -99,6 +109,11 @@ class InMemoryHooks:
     def identity(self) -> Mapping[str, Any]:
         """The device."""
         return {"engine": "aihwkit", "in_memory": self.device}
+
+    @property
+    def resumable(self) -> bool:
+        """The kit cannot put the state of devices back."""
+        return False
 
     def prepare(self, network: "nn.Module", *, seed: int) -> "nn.Module":
         """The network on devices that start from its weights."""

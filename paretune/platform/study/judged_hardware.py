@@ -48,7 +48,10 @@ def _check_training(builder: Builder, task: Task, hardware: HardwarePlan) -> Non
         return
     device = hardware.devices.get(target)
     try:
-        if isinstance(device, TrainableHardware):  # else its own mistake is told
-            device.training_hooks(in_memory=spec.training.analog_update)
+        resumable = not isinstance(device, TrainableHardware) or device.training_hooks(in_memory=spec.training.analog_update).resumable
     except BadInput as error:
         builder.problems.append(builder.loaded.problem(("training", "analog_update"), str(error)))
+        return
+    if not resumable and spec.fidelity is not None:
+        told = "such a training cannot be interrupted and go on; leave the rungs (fidelity) out"
+        builder.problems.append(builder.loaded.problem(("training", "analog_update"), told))
