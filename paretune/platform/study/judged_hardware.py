@@ -7,6 +7,7 @@ from paretune.platform.spec.checks import NUM_SAMPLED, sample
 from paretune.platform.spec.suggest import did_you_mean
 from paretune.platform.study.builder import Builder
 from paretune.platform.study.hardware import HardwarePlan
+from paretune.tasks.table import TableTask
 
 
 def check_judged(builder: Builder, task: Task, space: SearchSpace | None, hardware: HardwarePlan) -> None:
@@ -14,7 +15,7 @@ def check_judged(builder: Builder, task: Task, space: SearchSpace | None, hardwa
     _check_training(builder, task, hardware)
     judging = {target: device for target, device in hardware.devices.items() if isinstance(device, AccuracyDevice)}
     for target, device in judging.items():
-        if not isinstance(task, LabelledTask):
+        if not isinstance(task, LabelledTask | TableTask):  # a table refuses every target that measures, elsewhere
             told = f"judges networks on labelled examples, and task '{task.name}' gives none (examples); remove this target"
             builder.problems.append(builder.loaded.problem(("hardware", target), told))
         if space is None:
