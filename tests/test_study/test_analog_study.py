@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 import paretune
+from paretune.core.accuracy_devices import Split
 from paretune.core.errors import SpecChanged
-from paretune.platform.study.export import export_candidate
+from paretune.core.protocols import Measurement
+from paretune.platform.execution.measure import measure_here
+from paretune.platform.record.jobs import Evaluator
+from paretune.platform.spec.load import spec_from_mapping
+from paretune.platform.study.plan import build_plan
+from paretune.platform.study.study import judged_examples
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -59,7 +65,16 @@ def test_analog_study_trains_judges_tests_exports_and_goes_on(analog: dict[str, 
 
     with pytest.raises(SpecChanged, match=r"training\.hardware_aware"):
         paretune.resume(result.folder, overrides={"training.hardware_aware": None})
-    again = paretune.run({**analog, "name": "again"})
-    assert again.history.arrivals()[0].metrics == record.metrics  # another actor, the same bits
-    exported = export_candidate(again.folder, record.job.ask_index, tmp_path / "network")  # in this process
-    assert json.loads((exported / "network.json").read_text())["metadata"]["hardware"]["analog"] == facts
+    here = in_this_process(analog).evaluate(final.job, tmp_path / "work" / final.job.id)
+    assert here.metrics == final.metrics  # without Ray and actors, the same bits
+    assert here.details["baseline"] == baseline
+
+
+def in_this_process(spec: dict[str, Any]) -> Evaluator:
+    """What evaluates the candidates of a study, without Ray."""
+    plan = build_plan(spec_from_mapping(spec))
+
+    def measure(target: str, network: Any, example_shape: tuple[int, ...], *, split: Split = "validation") -> Measurement:
+        return measure_here(plan.devices[target], judged_examples(plan, target), network, example_shape, split)
+
+    return plan.make_evaluator(tuple(plan.devices), measure)
