@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format faults bench clean
+.PHONY: install demo demo-analog test lint format faults bench clean
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # A two-objective search on real data, a few minutes on two cores.
 demo: install
 	$(BIN)/paretune run studies/digits.yaml --rename
+
+# The same on analog tiles: trained with their noise, judged a second to a month after programming.
+demo-analog: install
+	$(BIN)/paretune run studies/digits-analog.yaml --rename
 
 test: install
 	$(BIN)/python -m pytest

@@ -6,6 +6,7 @@ HARDWARE = Registry(
     kind="hardware",
     group="paretune.hardware",
     builtins={
+        "analog": "paretune.hardware.analog.target:Analog",
         "asic": "paretune.hardware.analytic.asic:Asic",
         "butterfly": "paretune.hardware.analytic.butterfly:Butterfly",
         "codesign_fpga": "paretune.hardware.analytic.fpga.codesign:CodesignFpga",
@@ -24,4 +25,5 @@ HARDWARE = Registry(
         "table": "paretune.hardware.tables.layer_table:LayerTable",
     },
 )
-"""Factories `(*, ...)` of `core.protocols.Device`, `core.costs.CostModel` or `core.costs.ArchitectureCostModel`."""
+"""Factories `(*, ...)` of `core.protocols.Device`, `core.accuracy_devices.AccuracyDevice`, `core.costs.CostModel` or
+`core.costs.ArchitectureCostModel`."""

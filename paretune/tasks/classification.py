@@ -1,16 +1,18 @@
 """What tasks share that classify a fixed set of examples: training, validation, proxies and the test; a task adds data and inputs."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.accuracy_devices import LabelledExamples, TaskExamples, TrainingHooks
 from paretune.core.errors import BadInput
 from paretune.core.metrics import PROXY_PREFIX, Direction, Metric
 from paretune.core.protocols import Fidelity, TaskResult
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 ProxyName: TypeAlias = Literal["jacob_cov", "naswot", "synflow"]
 Integers: TypeAlias = NDArray[np.int64]
+
+CALIBRATED_WITH = 256
+"""Training examples that set the ranges of converters; a range is three of their inputs' deviations, which so many tell well."""
 
 ACCURACY = Metric(name="accuracy", unit="", direction=Direction.MAX, lower=0.0, upper=1.0, description="validation accuracy")
 
@@ -57,6 +62,7 @@ class Classification(ABC):
 
     def __init__(self, *, recipe: Recipe, proxies: tuple[ProxyName, ...]) -> None:
         self._recipe, self._proxies = recipe, tuple(dict.fromkeys(proxies))
+        self._hooks: TrainingHooks | None = None
 
     @cached_property
     @abstractmethod
@@ -109,7 +115,20 @@ class Classification(ABC):
             checkpoint=checkpoint,
             on_epoch=on_epoch,
             score=self._scores if self._proxies else None,
+            hooks=self._hooks,
         )
+
+    def trained_for(self, hooks: TrainingHooks) -> Self:
+        """The same task, trained for some hardware; see `core.accuracy_devices.HookedTask`."""
+        task = copy.copy(self)
+        task._hooks = hooks
+        return task
+
+    def examples(self) -> TaskExamples:
+        """What networks are judged on; see `core.accuracy_devices.LabelledTask`."""
+        data = self._data
+        validation, test = (LabelledExamples(inputs=self._inputs(part), labels=data.labels[part]) for part in (data.validation, data.test))
+        return TaskExamples(validation=validation, test=test, calibration=self._inputs(data.training[:CALIBRATED_WITH]))
 
     def untrained_scores(self, build: "Callable[[], nn.Module]", *, seed: int) -> Mapping[str, float]:
         """The proxies that `train` would give with this seed, without training; see `core.protocols.ScoringTask`."""
@@ -123,6 +142,8 @@ class Classification(ABC):
         """Accuracy on the examples that nothing else looks at."""
         from paretune.tasks.training import accuracy
 
+        if self._hooks is not None:
+            self._hooks.reseed(network, "test")
         return {"accuracy": accuracy(network, self._images(self._data.test))}
 
     def _scores(self, network: "nn.Module") -> Mapping[str, float]:

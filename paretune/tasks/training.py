@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from paretune.core.accuracy_devices import TrainingHooks
 from paretune.core.errors import BadInput, CheckpointDamaged
 from paretune.core.protocols import TaskResult
 from paretune.core.rng import derive_seed, stream
@@ -61,6 +62,7 @@ def train_classifier(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     score: Score | None = None,
+    hooks: TrainingHooks | None = None,
 ) -> tuple[nn.Module, TaskResult]:
     """Train a network from `build` and validate it after every epoch.
 
@@ -77,6 +79,7 @@ def train_classifier(
         checkpoint: folder for a checkpoint an epoch; training goes on from the one that is there.
         on_epoch: called with the number of epochs done and the epoch's record, after its checkpoint is durable.
         score: metrics of the network before it is trained; must leave it as it is.
+        hooks: what training for some hardware adds.
 
     Raises:
         CheckpointDamaged: the checkpoint is of another network or training.
@@ -88,14 +91,19 @@ def train_classifier(
     if schedule_epochs < epochs:
         raise BadInput(f"schedule_epochs: must be at least epochs ({epochs}), or 0; got {schedule_epochs}")
     run = {"seed": seed, "epochs": schedule_epochs, "recipe": asdict(recipe), "data": data_digest}
+    if hooks is not None:
+        run["hooks"] = dict(hooks.identity)
+        checkpoint = checkpoint if hooks.resumable else None
     with deterministic_torch():
         network = fresh_network(build, seed)
         scores = {} if score is None else score(network)
-        trainer = _Trainer(network, images=training, recipe=recipe, seed=seed, epochs=schedule_epochs)
+        if hooks is not None:
+            network = hooks.prepare(network, seed=derive_seed(seed, "hooks"))
+        trainer = _Trainer(network, images=training, recipe=recipe, seed=seed, epochs=schedule_epochs, hooks=hooks)
         curve = _resume(trainer, checkpoint, run, epochs) if checkpoint is not None else []
         try:
             for epoch in range(len(curve), epochs):
-                record = trainer.run_epoch(epoch) | _validate(network, validation)
+                record = trainer.run_epoch(epoch) | trainer.validate(validation)
                 curve.append({"epoch": float(epoch + 1), **record})
                 if checkpoint is not None:
                     save_checkpoint(checkpoint, Checkpoint(epochs_done=epoch + 1, tensors=trainer.tensors(), curve=tuple(curve), run=run))
@@ -124,17 +132,21 @@ def accuracy(network: nn.Module, images: Images) -> float:
 class _Trainer:
     """A network in training and its optimiser: all that changes from epoch to epoch."""
 
-    def __init__(self, network: nn.Module, *, images: Images, recipe: Recipe, seed: int, epochs: int) -> None:
+    def __init__(self, network: nn.Module, *, images: Images, recipe: Recipe, seed: int, epochs: int, hooks: TrainingHooks | None) -> None:
+        self._hooks = hooks
         self._network, self._recipe, self._seed, self._epochs = network, recipe, seed, epochs
         self._inputs, self._labels = images.inputs, images.labels
         self._loss_limit = recipe.explosion * math.log(int(images.labels.max()) + 1)
-        self._optimiser = torch.optim.SGD(
+        special = None if hooks is None else hooks.optimiser(network, learning_rate=recipe.learning_rate)
+        self._optimiser = special or torch.optim.SGD(
             network.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
         )
+        if hooks is not None:
+            self._optimiser.register_step_post_hook(lambda *_: hooks.after_step(network))
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; gives the mean loss.
@@ -143,6 +155,8 @@ class _Trainer:
             DivergenceError: at the first batch whose loss shows it.
         """
         torch.manual_seed(derive_seed(self._seed, "epoch", epoch))
+        if self._hooks is not None:
+            self._hooks.reseed(self._network, "epoch", epoch)
         order = torch.from_numpy(stream(self._seed, index=epoch, purpose="training.order").permutation(len(self._labels)))
         batches = _batches(order, self._recipe.batch_size)
         num_steps = self._epochs * len(batches)
@@ -154,6 +168,16 @@ class _Trainer:
                 raise DivergenceError(f"training loss {loss:.3g} in step {step + 1} of {num_steps}")
             total += loss * len(batch)
         return {"train_loss": total / len(order)}
+
+    def validate(self, images: Images) -> dict[str, float]:
+        """Loss and accuracy on a split, the same whatever ran before.
+
+        Raises:
+            DivergenceError: the network gives something that is no number.
+        """
+        if self._hooks is not None:
+            self._hooks.reseed(self._network, "validation")
+        return _validate(self._network, images)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, buffers and momentum by name."""
@@ -251,4 +275,7 @@ def _accuracy(outputs: Tensor, labels: Tensor) -> float:
 def _finished(network: nn.Module) -> nn.Module:
     """The network as others expect one: evaluation mode, no gradients, the usual memory layout."""
     network.zero_grad(set_to_none=True)
-    return network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:  # one by one: modules that simulate hardware may know no `to` for all
+            tensor.data = tensor.data.contiguous()
+    return network.eval()

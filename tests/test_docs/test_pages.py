@@ -63,7 +63,7 @@ def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_on_a_page_exist_with_their_options(page: Path) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words, complete in commands(page):
         program, *arguments = words or [""]
         if program.endswith("paretune"):

@@ -101,6 +101,22 @@ def put_on(network: nn.Module, preset: AnalogPreset) -> nn.Module:
     return moved
 
 
+def to_digital(network: nn.Module) -> nn.Module:
+    """A copy of a network in which every layer on tiles is the plain torch layer that it stood in for, with its trained weights."""
+    digital = deepcopy(network)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, module in list(digital.named_modules(remove_duplicate=False)):
+        if not isinstance(module, AnalogLayer):
+            continue
+        if module not in replaced:
+            replaced[module] = module.plain().train(module.training)
+        if not name:
+            return replaced[module]
+        owner, _, attribute = name.rpartition(".")
+        setattr(digital.get_submodule(owner), attribute, replaced[module])
+    return digital
+
+
 def analog_layers(network: nn.Module) -> dict[str, AnalogLayer]:
     """Its layers on tiles, by name, in the order of its modules."""
     return {name: module for name, module in network.named_modules() if isinstance(module, AnalogLayer)}

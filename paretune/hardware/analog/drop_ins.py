@@ -14,6 +14,7 @@ from paretune.hardware.analog.tiling import Tiling, tile_layer
 from paretune.hardware.analog.training import HardwareAwareTraining
 
 COPIED = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "transposed", "output_padding", "groups")
+LINEAR_COPIED = ("in_features", "out_features", "weight", "bias")
 
 
 class _AnalogConvolution(AnalogLayer):
@@ -38,6 +39,15 @@ class _AnalogConvolution(AnalogLayer):
         for attribute in (*COPIED, "padding_mode", "_reversed_padding_repeated_twice", "weight", "bias"):
             setattr(found, attribute, getattr(layer, attribute))
         found.lay_out(found.tiles(preset, name), preset, options, noise)
+        return found
+
+    def plain(self) -> nn.Module:
+        """A convolution, with the same parameters."""
+        kind = next(kind for kind in DROP_INS if isinstance(self, kind))
+        found = kind.__new__(kind)
+        nn.Module.__init__(found)
+        for attribute in (*COPIED, "padding_mode", "_reversed_padding_repeated_twice", "weight", "bias"):
+            setattr(found, attribute, getattr(self, attribute))
         return found
 
     def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
@@ -104,9 +114,17 @@ class AnalogLinear(AnalogLayer, nn.Linear):  # type: ignore[misc]  # torch says 
         """A drop-in for a linear layer that shares its parameters."""
         found = cls.__new__(cls)
         nn.Module.__init__(found)
-        for attribute in ("in_features", "out_features", "weight", "bias"):
+        for attribute in LINEAR_COPIED:
             setattr(found, attribute, getattr(layer, attribute))
         found.lay_out(found.tiles(preset, name), preset, options, noise)
+        return found
+
+    def plain(self) -> nn.Module:
+        """A linear layer, with the same parameters."""
+        found = nn.Linear.__new__(nn.Linear)
+        nn.Module.__init__(found)
+        for attribute in LINEAR_COPIED:
+            setattr(found, attribute, getattr(self, attribute))
         return found
 
     def tiles(self, preset: AnalogPreset, name: str) -> Tiling:

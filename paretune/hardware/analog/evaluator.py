@@ -25,10 +25,9 @@ from paretune.hardware.analog.noise import OutputNoise
 from paretune.hardware.analog.norm_folding import fold_norms
 from paretune.hardware.analog.presets import IDEAL, AnalogPreset
 from paretune.hardware.analog.programming import Cells
+from paretune.hardware.analog.times import TIMES_S as TIMES_S
 from paretune.networks.evaluation import evaluating
 
-TIMES_S = (1.0, 3_600.0, 86_400.0, 2_592_000.0)
-"""A second, an hour, a day, a month of 30 days."""
 AT_ONCE_ON_GPU = 8
 
 

@@ -136,6 +136,10 @@ class AnalogLayer(nn.Module):
         """The exact layer."""
         raise NotImplementedError
 
+    def plain(self) -> nn.Module:
+        """The torch layer that it stands in for, with the same parameters."""
+        raise NotImplementedError
+
     def _tile_row(self, inputs: Tensor, weight: Tensor, number: int) -> Tensor:
         """Outputs of the tiles that share one split of the rows."""
         input_range, scales_N = self.input_ranges[number], self.scales[number]
@@ -193,7 +197,8 @@ class AnalogLayer(nn.Module):
                 held = part / scales
                 limit = options.clip_value if options.clip == "fixed" or held.numel() < 2 else options.clip_deviations * held.std()
                 part.copy_(held.clamp_(-limit, limit) * scales)
-        self.weight.copy_(flat.view(self.weight.shape))
+        if flat.data_ptr() != self.weight.data_ptr():
+            self.weight.copy_(flat.view(self.weight.shape))
 
     @torch.no_grad()
     def remap(self, way: str) -> None:

@@ -4,10 +4,11 @@ Formulas of the cells are in `devices`. All numbers are SI: conductances in siem
 to a full input on the largest weight of a tile.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from paretune.core.errors import BadInput, UnknownName
 from paretune.hardware.analog.checks import not_negative, positive, whole
@@ -88,19 +89,33 @@ class AnalogPreset:
         Raises:
             BadInput: with the times that can be asked for.
         """
+        problems = self.time_problems(times_s)
+        if problems:
+            raise BadInput(f"times_s: {problems[0][1]}")
+
+    def time_problems(self, times_s: tuple[float, ...]) -> list[tuple[int | None, str]]:
+        """What is wrong with times, each with its place among them; None where it is all of them."""
         if not times_s:
-            raise BadInput("times_s: must name at least one time after programming; got none")
-        for time_s in times_s:
-            not_negative("times_s", time_s)
-        if any(later <= earlier for earlier, later in pairwise(times_s)):
-            raise BadInput(f"times_s: must ascend; got {', '.join(f'{time_s:g}' for time_s in times_s)}")
+            return [(None, "must name at least one time after programming; got none")]
+        problems: list[tuple[int | None, str]] = [
+            (index, f"must be a finite number of at least 0; got {time_s!r}")
+            for index, time_s in enumerate(times_s)
+            if not (math.isfinite(time_s) and time_s >= 0)
+        ]
+        problems += [
+            (index, f"must ascend; got {', '.join(f'{time_s:g}' for time_s in times_s)}")
+            for index, (earlier, later) in enumerate(pairwise(times_s), start=1)
+            if later <= earlier
+        ]
         valid = self.valid_times_s
-        unknown = [time_s for time_s in times_s if valid is not None and time_s not in valid]
-        if valid is not None and unknown:
-            raise BadInput(
-                f"times_s: preset '{self.name}' has no model at {', '.join(f'{time_s:g}' for time_s in unknown)} s; it was measured at "
-                f"{', '.join(f'{time_s:g}' for time_s in valid)} s only"
-            )
+        if valid is not None:
+            known = ", ".join(f"{time_s:g}" for time_s in valid)
+            problems += [
+                (index, f"preset '{self.name}' has no model at {time_s:g} s; it was measured at {known} s only")
+                for index, time_s in enumerate(times_s)
+                if time_s not in valid and time_s >= 0
+            ]
+        return problems
 
 
 def _micro(*values: float) -> tuple[float, ...]:
@@ -225,3 +240,20 @@ def preset(name: str) -> AnalogPreset:
     if name not in PRESETS:
         raise UnknownName("analog preset", name, tuple(PRESETS))
     return PRESETS[name]
+
+
+def preset_facts(chosen: AnalogPreset) -> dict[str, Any]:
+    """A preset as JSON values: every number, the kind of its cells, and where the numbers are from."""
+    facts: dict[str, Any] = _plain(asdict(chosen))
+    if chosen.device is not None:
+        facts["device"] = {"kind": type(chosen.device).__name__, **facts["device"]}
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: infinities as text, tuples as lists."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

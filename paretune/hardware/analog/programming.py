@@ -124,11 +124,21 @@ class Cells:
 
     def at(self, time_s: float, *, fold: Fold | None = None) -> ProgrammedWeights:
         """The weights as they multiply `time_s` after programming."""
-        noise = self._draw(f"read {time_s!r}", *self._state.target.shape)
-        conductances = self._device.at(time_s, self._state, noise)
-        weights_VNK = self._weights(conductances)
-        gains_VAN = self._baseline / self._read(weights_VNK, f"compensation {time_s!r}")
+        weights_VNK, gains_VAN = self.read(time_s)
         return ProgrammedWeights(self._layer, weights_VNK=weights_VNK, gains_VAN=gains_VAN, fold=fold)
+
+    def read(self, time_s: float) -> tuple[Tensor, Tensor]:
+        """Weights `(V, N, K)` relative to `scales`, and gains `(V, A, N)` of drift compensation, `time_s` after programming."""
+        noise = self._draw(f"read {time_s!r}", *self._state.target.shape)
+        weights_VNK = self._weights(self._device.at(time_s, self._state, noise))
+        return weights_VNK, self._baseline / self._read(weights_VNK, f"compensation {time_s!r}")
+
+    def errors(self, time_s: float) -> Tensor:
+        """`(V, N, K)` compensated weights less those asked for, relative to `scales`."""
+        weights_VNK, gains_VAN = self.read(time_s)
+        asked_NK = self._layer.weight.detach().flatten(1).float() / self._per_row(self._layer.scales)
+        gains_VNK = torch.stack([self._per_row(gains_AN) for gains_AN in gains_VAN])
+        return weights_VNK * gains_VNK - asked_NK
 
     def _draw(self, purpose: str, *shape: int) -> Tensor:
         """`(V, *shape)` variates."""

@@ -1,7 +1,7 @@
 """Options of hardware-aware training: what is injected and learned while a network trains for an analog target."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from paretune.core.errors import BadInput
 from paretune.hardware.analog.checks import not_negative, positive
@@ -54,3 +54,8 @@ class HardwareAwareTraining:
             raise BadInput(f"range_batches: must be a whole number of at least 0; got {self.range_batches!r}")
         if not 0 <= self.range_unclipped <= 1:
             raise BadInput(f"range_unclipped: must be between 0 and 1; got {self.range_unclipped!r}")
+
+
+def training_facts(options: HardwareAwareTraining) -> dict[str, Any]:
+    """The options as JSON values."""
+    return asdict(options)

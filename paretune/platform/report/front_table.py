@@ -24,7 +24,8 @@ def front_table(history: History, front: Sequence[Record], scales: Mapping[str, 
     trained = [
         item
         for item in history.problem.objectives
-        if any(item.metric in spreads for spreads in finals.values()) and _is_trained(item, history)
+        if any(item.metric in spreads for spreads in finals.values())
+        and (_is_trained(item, history) or any(f"{TEST_PREFIX}{item.metric}" in spreads for spreads in finals.values()))
     ]
     tests = list(dict.fromkeys(name for spreads in finals.values() for name in spreads if name.startswith(TEST_PREFIX)))
     test_scales = {name: scale(name, [spreads[name].mean for spreads in finals.values() if name in spreads]) for name in tests}

@@ -7,12 +7,12 @@
   const themes = {
     light: {
       paper: "#ffffff", ink: "#1d2530", muted: "#5f6b7a", rule: "#e2e6eb", dim: "#8d99a8", faint: "#dde2e8", front: "#0b62c4",
-      shade: "rgba(11,98,196,0.07)", limit: "#b3400e", series2: "#c2571a", series3: "#1a7f4b", series4: "#8a4bb5", series5: "#5f6b7a",
+      shade: "rgba(11,98,196,0.07)", shade2: "rgba(194,87,26,0.09)", limit: "#b3400e", series2: "#c2571a", series3: "#1a7f4b", series4: "#8a4bb5", series5: "#5f6b7a",
       ramp: [[11, 98, 196], [194, 87, 26]],
     },
     dark: {
       paper: "#14181d", ink: "#e4e8ed", muted: "#98a4b3", rule: "#2b323b", dim: "#7b8796", faint: "#323a45", front: "#62a8ff",
-      shade: "rgba(98,168,255,0.10)", limit: "#ff9a62", series2: "#ffb27a", series3: "#5ecb92", series4: "#c79bea", series5: "#98a4b3",
+      shade: "rgba(98,168,255,0.10)", shade2: "rgba(255,178,122,0.11)", limit: "#ff9a62", series2: "#ffb27a", series3: "#5ecb92", series4: "#c79bea", series5: "#98a4b3",
       ramp: [[98, 168, 255], [255, 178, 122]],
     },
   };

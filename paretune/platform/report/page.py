@@ -11,6 +11,7 @@ from paretune.platform.record.history import History, Record
 from paretune.platform.record.ledger import read_events
 from paretune.platform.record.summary import summary_json
 from paretune.platform.report.comparison import check_comparable
+from paretune.platform.report.drift import drift_figures, drift_table, drifting
 from paretune.platform.report.facts import failures_part, head, provenance_part, reference_text, volume_unit
 from paretune.platform.report.fidelity import fidelity_parts
 from paretune.platform.report.figures import curve_figures, front_figures, hypervolume_figures, parallel_figure
@@ -61,6 +62,7 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
         section("Hypervolume", "hypervolume", _hypervolume_part(history, others, figures)),
         section("Decisions and metrics", "parallel", _parallel_part(history, points, figures)),
         section("Learning curves of the front", "curves", _curves_part(front, figures)),
+        *_drift(history, front, figures),
         *(section(title, anchor, part) for title, anchor, part in fidelity_parts(history)),
         *_predictions(history, figures),
         section("Outcomes and failures", "failures", failures_part(history, summary)),
@@ -112,6 +114,16 @@ def _predictions(history: History, figures: dict[str, Figure]) -> list[str]:
         return []
     drawn = _drawn(prediction_figures(found), "prediction", figures)
     return [section("Expected and observed", "predictions", drawn, prediction_tables(history, found))]
+
+
+def _drift(history: History, front: Sequence[Record], figures: dict[str, Figure]) -> list[str]:
+    """A section for each target on which accuracy changes with time."""
+    parts = []
+    for found in drifting(history, front):
+        anchor = f"drift-{found.target}"
+        drawn = _drawn(drift_figures(found), anchor, figures, one_at_a_time=True)
+        parts.append(section(f"Accuracy over time on {found.target}", anchor, drawn, drift_table(found)))
+    return parts
 
 
 def _curves_part(front: Sequence[Record], figures: dict[str, Figure]) -> str:

@@ -128,6 +128,10 @@ class TrainingSpec(Section):
     """How a candidate is trained during the search."""
 
     epochs: Annotated[Whole, Field(ge=1, le=100_000)] = Field(examples=["epochs: 5"])
+    hardware_aware: Annotated[Text | None, WrapValidator(null_is_none)] = None
+    """Target whose errors the networks are trained with; None trains as usual."""
+    analog_update: Annotated[bool, BeforeValidator(yes_no)] = False
+    """Whether the target's devices take the steps themselves, instead of a computer that knows of their errors."""
 
 
 class FidelitySpec(Section):

@@ -10,7 +10,7 @@ from paretune.platform.spec.load import LoadedSpec
 from paretune.platform.spec.nodes import Loc, MapNode, dotted, find
 from paretune.platform.spec.options import option_values
 from paretune.platform.spec.plugins import PluginSpec
-from paretune.platform.study.evaluation import EvaluationPlan, plan_evaluation
+from paretune.platform.study.evaluation import Devices, EvaluationPlan, plan_evaluation
 
 
 class Builder:
@@ -37,7 +37,7 @@ class Builder:
             self.refuse(loc, chosen, error)
             return None
 
-    def evaluation(self, task: Task, space: SearchSpace, devices: tuple[str, ...]) -> EvaluationPlan | None:
+    def evaluation(self, task: Task, space: SearchSpace, devices: Devices) -> EvaluationPlan | None:
         """How candidates are evaluated, or None where the task does not fit the space; the reasons are kept."""
         try:
             found = plan_evaluation(self.loaded.spec, task, space, devices=devices)

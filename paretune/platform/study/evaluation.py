@@ -1,14 +1,18 @@
 """How the candidates of a study are evaluated: trained and measured, or looked up in a table. The one place that tells them apart."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
+from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, TrainableHardware
+from paretune.core.errors import BadInput
 from paretune.core.metrics import Metric
-from paretune.core.protocols import SearchSpace, Task
+from paretune.core.protocols import Device, SearchSpace, Task
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
+from paretune.platform.execution.measure import Measure
 from paretune.platform.execution.table_evaluator import TableEvaluator
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.model import StudySpec
@@ -16,10 +20,9 @@ from paretune.platform.spec.nodes import Loc
 from paretune.spaces.restricted import restricted
 from paretune.tasks.table import TableTask
 
-if TYPE_CHECKING:
-    from paretune.platform.execution.evaluator import Measure
-
-    Make = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
+Make: TypeAlias = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
+Devices: TypeAlias = Mapping[str, Device | AccuracyDevice]
+"""Hardware that runs trained networks, by target name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +41,38 @@ class EvaluationPlan:
     notes: tuple[str, ...] = ()
 
 
-def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace, *, devices: tuple[str, ...]) -> EvaluationPlan:
-    """Decide how candidates are evaluated, and check what depends on it; `devices` are the targets that measure.
+def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace, *, devices: Devices) -> EvaluationPlan:
+    """Decide how candidates are evaluated, and check what depends on it.
 
     Raises:
         BadOptions: a table does not fit the space.
     """
-    return _looked_up(spec, task, space, devices) if isinstance(task, TableTask) else _trained(spec, task, space)
+    return _looked_up(spec, task, space, devices) if isinstance(task, TableTask) else _trained(spec, task, space, devices)
 
 
-def _trained(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:
-        return StagedEvaluator(costs=costs, task=task, produced=produced, targets=targets, measure=measure)
+def _trained(spec: StudySpec, task: Task, space: SearchSpace, devices: Devices) -> EvaluationPlan:
+    aware = devices.get(spec.training.hardware_aware or "")
+    own = task
+    if isinstance(aware, TrainableHardware) and isinstance(task, HookedTask):  # else it is told as a mistake (`judged_hardware`)
+        with contextlib.suppress(BadInput):  # as above
+            own = task.trained_for(aware.training_hooks(in_memory=spec.training.analog_update))
+    judging = {target: device for target, device in devices.items() if isinstance(device, AccuracyDevice)}
+
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: Measure) -> Evaluator:
+        return StagedEvaluator(
+            costs=costs,
+            task=own,
+            produced=produced,
+            targets=targets,
+            measure=measure,
+            judging=judging,
+            baseline=None if own is task else task,
+        )
 
     return EvaluationPlan(space=space, make=make, trains=True, num_final_seeds=spec.final.seeds if spec.final else 0)
 
 
-def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: tuple[str, ...]) -> EvaluationPlan:
+def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: Devices) -> EvaluationPlan:
     table = task.table(space)
     known_space = restricted(space, table.genotypes)
     notes = []
@@ -66,7 +84,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: tu
         known = "1 run" if seeds == 1 else f"{seeds} runs"
         notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:  # noqa: ARG001 - nothing is measured
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: Measure) -> Evaluator:  # noqa: ARG001 - nothing is measured
         return TableEvaluator(table=table, costs=costs, produced=produced)
 
     return EvaluationPlan(
@@ -74,7 +92,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: tu
         make=make,
         trains=False,
         num_final_seeds=seeds,
-        problems=tuple(_table_problems(spec, task, devices)),
+        problems=tuple(_table_problems(spec, task, tuple(devices))),
         notes=tuple(notes),
     )
 

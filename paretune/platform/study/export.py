@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.core.accuracy_devices import Split
 from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.files import TEMPORARY_PREFIX
 from paretune.core.protocols import Measurement
 from paretune.core.trial import Outcome
+from paretune.platform.execution.measure import measure_here
 from paretune.platform.record.history import History, Record
 from paretune.platform.study.api import recorded_spec
 from paretune.platform.study.networks import best_seed
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import job_factory, read_history
+from paretune.platform.study.study import job_factory, judged_examples, read_history
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +60,8 @@ def _train(history: History, record: Record, workspace: Path) -> None:
     """Final training of one candidate in this process; nothing is recorded."""
     plan = build_plan(recorded_spec(history.header))
 
-    def measure(name: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        return plan.devices[name].measure(network, example_shape)
+    def measure(target: str, network: "nn.Module", example_shape: tuple[int, ...], *, split: Split = "validation") -> Measurement:
+        return measure_here(plan.devices[target], judged_examples(plan, target), network, example_shape, split)
 
     if not plan.evaluation.trains:
         raise BadInput(f"study '{history.header.name}' looked its results up and trained no network, so there is none to export")

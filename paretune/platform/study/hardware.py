@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from paretune.core.accuracy_devices import AccuracyDevice
 from paretune.core.costs import ArchitectureCostModel, CostModel
 from paretune.core.derived import DERIVED
 from paretune.core.errors import BadInput
@@ -14,6 +15,7 @@ from paretune.platform.execution.candidate_costs import CandidateCosts, Computed
 from paretune.platform.spec.checks import sample
 from paretune.platform.spec.model import OnMetric, StudySpec
 from paretune.platform.study.builder import Builder
+from paretune.platform.study.evaluation import Devices
 
 SOURCES: Mapping[str, str] = {
     "analytic": "computed from the layers",
@@ -28,7 +30,7 @@ SOURCES: Mapping[str, str] = {
 class HardwarePlan:
     """The hardware that a spec names, by target name."""
 
-    devices: Mapping[str, Device]
+    devices: Devices
     models: Mapping[str, ComputedTarget]
     complete: bool
     """Whether every target of the spec could be made."""
@@ -45,17 +47,17 @@ class HardwarePlan:
 
 def plan_hardware(builder: Builder) -> HardwarePlan:
     """Make the hardware of a spec; what is neither device nor cost model is a problem."""
-    devices: dict[str, Device] = {}
+    devices: dict[str, Device | AccuracyDevice] = {}
     models: dict[str, ComputedTarget] = {}
     spec = builder.loaded.spec
     for name, chosen in spec.hardware.items():
         made = builder.create(HARDWARE, ("hardware", name), chosen, chosen.kind)
-        if isinstance(made, Device):
+        if isinstance(made, Device | AccuracyDevice):
             devices[name] = made
         elif isinstance(made, CostModel | ArchitectureCostModel):
             models[name] = made
         elif made is not None:
-            told = f"'{chosen.kind}' is neither a device (measure) nor a cost model (metrics, space, check, estimate)"
+            told = f"'{chosen.kind}' is neither a device (measure, judge) nor a cost model (metrics, space, check, estimate)"
             builder.problems.append(builder.loaded.problem(("hardware", name), told))
     return HardwarePlan(devices=devices, models=models, complete=len(devices) + len(models) == len(spec.hardware))
 

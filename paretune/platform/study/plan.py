@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from paretune.core.errors import BadInput, SpecError
 from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
-from paretune.core.protocols import Device, ScoringTask, Searcher, SearchSpace, Task
+from paretune.core.protocols import ScoringTask, Searcher, SearchSpace, Task
 from paretune.platform.execution.candidate_costs import CandidateCosts
+from paretune.platform.execution.measure import Measure
 from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.checks import derived_problems, feature_problems, goal_problems, member_problems, metric_problems
@@ -27,7 +28,7 @@ from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import Loc, find
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.builder import Builder
-from paretune.platform.study.evaluation import EvaluationPlan
+from paretune.platform.study.evaluation import Devices, EvaluationPlan
 from paretune.platform.study.hardware import (
     HardwarePlan,
     all_metrics,
@@ -36,13 +37,11 @@ from paretune.platform.study.hardware import (
     plan_hardware,
     unused_targets,
 )
+from paretune.platform.study.judged_hardware import check_judged
 from paretune.searchers import SEARCHERS
 from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
-
-if TYPE_CHECKING:
-    from paretune.platform.execution.evaluator import Measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class Plan:
     space: SearchSpace
     """What candidates are: networks, on hardware designs where there is something to choose."""
     task: Task
-    devices: Mapping[str, Device]
+    devices: Devices
     """Hardware that measures, by target name. Made here for its metrics; the device that measures lives in an actor."""
     costs: CandidateCosts
     """What is known before anything runs: free costs and computed hardware."""
@@ -72,7 +71,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the user should know although nothing is wrong; one line each."""
 
-    def make_evaluator(self, targets: tuple[str, ...], measure: "Measure") -> Evaluator:
+    def make_evaluator(self, targets: tuple[str, ...], measure: Measure) -> Evaluator:
         """What evaluates candidates, without the derived metrics.
 
         Args:
@@ -155,7 +154,8 @@ def _evaluation(builder: Builder, task: Task | None, hardware: HardwarePlan) -> 
     chosen = builder.loaded.spec.space
     supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}
     space = builder.create(SPACES, ("space",), chosen, chosen.name, **supplied)
-    return None if space is None else builder.evaluation(task, space, tuple(hardware.devices))
+    check_judged(builder, task, space, hardware)
+    return None if space is None else builder.evaluation(task, space, hardware.devices)
 
 
 def _problem(spec: StudySpec, costs: CandidateCosts | None) -> Problem:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.core.accuracy_devices import AccuracyDevice, LabelledTask, TaskExamples
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
 from paretune.hardware import HARDWARE
@@ -65,7 +66,9 @@ def protocol_digest(plan: Plan) -> str:
         name: {"kind": target["kind"], "options": {option: value for option, value in target["options"].items() if option not in ROADS}}
         for name, target in spec["hardware"].items()
     }
-    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest()})
+    # Only where it is said, so that studies of earlier versions keep their digest.
+    training = {"training": {**spec["training"], "epochs": None}} if plan.spec.training.hardware_aware else {}
+    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest(), **training})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +241,7 @@ class _Executor:
         progress: Progress,
         stop: StopRequest,
     ) -> None:
-        from paretune.platform.execution.actors import ActorDevices, start_device
+        from paretune.platform.execution.actors import ActorDevices, share, start_device
         from paretune.platform.execution.runner import Resources
 
         self._folder, self._progress, self._stop = folder, progress, stop
@@ -248,7 +251,8 @@ class _Executor:
         handles = {
             name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options), needed[name]) for name, item in chosen.items()
         }
-        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
+        examples = {name: share(found) for name in targets if (found := judged_examples(plan, name)) is not None}
+        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles, examples))
         if plan.derived:
             self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
         limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
@@ -270,6 +274,11 @@ class _Executor:
             )
         finally:
             self._progress.end()
+
+
+def judged_examples(plan: Plan, target: str) -> TaskExamples | None:
+    """The examples that a target judges networks on; None where it does not."""
+    return plan.task.examples() if isinstance(plan.devices[target], AccuracyDevice) and isinstance(plan.task, LabelledTask) else None
 
 
 def job_factory(plan: Plan) -> JobFactory:

@@ -1,0 +1,277 @@
+"""Analog tiles as hardware of a study: trained networks are programmed, drift, and are judged on the task's examples."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.core.accuracy_devices import LabelledExamples, TrainingHooks
+from paretune.core.errors import BadInput, BadOptions, DeviceError
+from paretune.core.metrics import Direction, Metric
+from paretune.core.protocols import Measurement
+from paretune.core.rng import stream
+from paretune.core.workload import Kind, WorkloadBatch
+from paretune.hardware.analog.engines import Engine, Tiles, chosen_evaluate, kit_module, kit_problems
+from paretune.hardware.analog.hooks import AnalogTrainingHooks, InMemoryHooks, KitTrainingHooks, off_kit
+from paretune.hardware.analog.presets import AnalogPreset, preset, preset_facts
+from paretune.hardware.analog.times import TIMES_S, time_name
+from paretune.hardware.analog.training import HardwareAwareTraining
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paretune.hardware.analog.drift_report import DriftReport
+
+PresetName: TypeAlias = Literal["hermes", "ideal", "pcm", "reram", "rram"]
+UpdateDevice: TypeAlias = Literal[
+    "constant_step",
+    "idealized",
+    "gokmen_vlasov",
+    "capacitor",
+    "ecram",
+    "ecram_mo",
+    "reram_es",
+    "reram_sb",
+    "pcm",
+    "tiki_taka_ecram",
+    "mixed_precision_reram_sb",
+]
+CONFIDENCE = 0.95
+
+
+class Analog:
+    """Accuracy of trained networks on analog tiles at times after programming, its spread over programmings, and how much drift costs.
+
+    Args:
+        preset: cells, converters, tiles and compensation; see docs/analog.md.
+        times_s: after programming, ascending; None for 1 s, 1 h, 1 day and 30 days, or those for which the preset has a model.
+        programmings: of each network.
+        images: validation examples that networks are judged on, the same for all of them; 0 for all there are.
+        seed: of programming and noise, the same for all candidates.
+        engine: `paretune`, or `aihwkit` for the IBM analog hardware acceleration kit, which must be installed.
+        tiles: of aihwkit: `torch`, or `cpp`, whose noise no seed reaches.
+        deterministic: refuse what cannot be repeated.
+        update_device: that `training: {analog_update: true}` trains on, in memory.
+        rows: inputs of a tile; None for the preset's, as all that follow.
+        columns: outputs of a tile.
+        dac_bits: resolution of inputs.
+        adc_bits: resolution of outputs.
+        output_noise: deviation of outputs before the ADC, relative to a full input on the largest weight.
+        compensation: drift is divided out for each tile (`global`), for each of its columns, or not at all.
+        weight_noise: of hardware-aware training, on weights, relative to the largest one of a tile.
+        range_batches: of hardware-aware training, batches that the input ranges are first taken from.
+        batch: images at once.
+
+    Raises:
+        BadOptions: options cannot be used, or aihwkit is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: PresetName = "hermes",
+        times_s: tuple[float, ...] | None = None,
+        programmings: int = 10,
+        images: int = 0,
+        seed: int = 0,
+        engine: Engine = "paretune",
+        tiles: Tiles = "torch",
+        deterministic: bool = True,
+        update_device: UpdateDevice = "ecram",
+        rows: int | None = None,
+        columns: int | None = None,
+        dac_bits: int | None = None,
+        adc_bits: int | None = None,
+        output_noise: float | None = None,
+        compensation: Literal["global", "column", "none"] | None = None,
+        weight_noise: float = 0.06,
+        range_batches: int = 100,
+        batch: int = 256,
+    ) -> None:
+        varied: dict[str, Any] = {"rows": rows, "columns": columns, "dac_bits": dac_bits, "adc_bits": adc_bits}
+        varied |= {"output_noise": output_noise, "compensation": compensation}
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        self.preset = _varied(preset, {name: value for name, value in varied.items() if value is not None}, problems)
+        self.training = _training({"weight_noise": weight_noise, "range_batches": range_batches}, problems)
+        self.times_s = _times(self.preset, times_s, problems)
+        for name, value, minimum in (("programmings", programmings, 2), ("images", images, 0), ("seed", seed, 0), ("batch", batch, 1)):
+            if isinstance(value, bool) or value < minimum:
+                problems.append(((name,), f"must be a whole number of at least {minimum}; got {value!r}"))
+        if engine == "aihwkit":
+            problems += [((option,), told) for option, told in kit_problems(tiles, deterministic=deterministic)]
+        if problems:
+            raise BadOptions(problems)
+        self._programmings, self._images, self._seed, self._batch = programmings, images, seed, batch
+        self._engine, self._tiles, self._deterministic, self._update_device = engine, tiles, deterministic, update_device
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """`accuracy_1d` and `deviation_1d` for each time, `avm`, `digital_accuracy`."""
+        source = f"simulated: {self.preset.name} tiles, {self._programmings} programmings, engine {self._engine}"
+        largest = Direction.MAX
+        found = []
+        for time_s in self.times_s:
+            name = time_name(time_s)
+            told = f"accuracy {name} after programming, mean over programmings"
+            found.append(Metric(name=f"accuracy_{name}", unit="", direction=largest, lower=0, upper=1, description=told, source=source))
+            told = f"standard deviation over programmings of the accuracy {name} after each"
+            found.append(
+                Metric(name=f"deviation_{name}", unit="", direction=Direction.MIN, lower=0, upper=1, description=told, source=source)
+            )
+        told = f"accuracy variation: mean accuracy after {time_name(self.times_s[0])} less that after {time_name(self.times_s[-1])}"
+        avm = Metric(name="avm", unit="", direction=Direction.MIN, lower=-1, upper=1, description=told, source=source)
+        told = "accuracy of the same weights without tiles, on the same images"
+        digital = Metric(name="digital_accuracy", unit="", direction=largest, lower=0, upper=1, description=told, source="evaluated")
+        return (*found, avm, digital)
+
+    def check(self, workloads: WorkloadBatch) -> None:
+        """Whether tiles hold a row of every kernel, and the groups of grouped convolutions.
+
+        Raises:
+            BadInput: they do not.
+        """
+        convolved = np.isin(workloads.kind, (Kind.CONV, Kind.DEPTHWISE))
+        widest = int(workloads.kernel[convolved].max(initial=1))
+        if widest > self.preset.rows:
+            raise BadInput(f"rows: a tile must hold at least a row of the kernel ({widest}); got {self.preset.rows}")
+        grouped = convolved & (workloads.groups > 1)
+        inputs = workloads.in_channels[grouped] // workloads.groups[grouped] * workloads.kernel[grouped] ** 2
+        outputs = workloads.out_channels[grouped] // workloads.groups[grouped]
+        for name, needed, available in (("rows", inputs, self.preset.rows), ("columns", outputs, self.preset.columns)):
+            if needed.max(initial=1) > available:
+                raise BadInput(f"{name}: a tile must hold a group of a convolution ({needed.max()}), groups are not split; got {available}")
+
+    def judge(self, network: "nn.Module", examples: LabelledExamples, *, calibration: NDArray[np.float32]) -> Measurement:
+        """Program a network several times, let it drift and classify the examples.
+
+        A network that was not trained for tiles gets its input ranges from `calibration`.
+
+        Raises:
+            DeviceError: the network cannot run.
+            BadInput: a layer does not fit.
+        """
+        import torch
+
+        chosen = _some_of(len(examples.labels), self._images)
+        evaluate = chosen_evaluate(self._engine)
+        of_kit: dict[str, Any] = {"tiles": self._tiles, "deterministic": self._deterministic} if self._engine == "aihwkit" else {}
+        try:
+            report = evaluate(
+                off_kit(network, all_tiles=self._engine == "paretune"),
+                self.preset,
+                torch.tensor(examples.inputs[chosen]),
+                torch.tensor(examples.labels[chosen]),
+                self.times_s,
+                self._programmings,
+                self._seed,
+                calibration=torch.tensor(calibration),
+                batch=self._batch,
+                **of_kit,
+            )
+        except (BadInput, DeviceError):
+            raise
+        except Exception as error:  # somebody's network: it may raise what it likes
+            raise DeviceError(f"{self.preset.name} cannot run the network on inputs {examples.inputs.shape[1:]}: {error}") from error
+        return Measurement(values=_values(report), details={**_details(report), "engine": self._engine, "seed": self._seed})
+
+    def export(self, network: "nn.Module") -> "tuple[nn.Module, Mapping[str, Any]]":
+        """The digital network with its trained weights; the preset, and how programming changes the weights of each layer."""
+        from paretune.hardware.analog.conversion import to_digital
+        from paretune.hardware.analog.weight_statistics import weight_statistics
+
+        network = off_kit(network, all_tiles=True)
+        layers = weight_statistics(network, self.preset, self.times_s, programmings=self._programmings, seed=self._seed)
+        facts = {"preset": preset_facts(self.preset), "programmings": self._programmings, "seed": self._seed, "layers": layers}
+        return to_digital(network), facts
+
+    def training_hooks(self, *, in_memory: bool) -> TrainingHooks:
+        """Hardware-aware training for these tiles, or training on devices that aihwkit simulates.
+
+        Raises:
+            BadInput: aihwkit cannot be used, or results must be repeatable.
+        """
+        if in_memory:
+            if told := kit_module("kit").kit_problem():
+                raise BadInput(told)
+            if self._deterministic:
+                raise BadInput("devices draw from generators that no seed reaches; say deterministic: false at the target")
+            return InMemoryHooks(device=self._update_device)
+        if self._engine == "aihwkit":
+            return KitTrainingHooks(preset=self.preset, options=self.training, tiles=self._tiles)
+        return AnalogTrainingHooks(preset=self.preset, options=self.training)
+
+
+def _varied(name: str, changes: Mapping[str, Any], problems: list[tuple[tuple[str | int, ...], str]]) -> AnalogPreset:
+    """The preset with changes; those that it refuses are told and left out."""
+    chosen = preset(name)
+    for option, value in changes.items():
+        try:
+            chosen = replace(chosen, **{option: value})
+        except BadInput as error:
+            problems.append(((option,), str(error).removeprefix(f"{option}: ")))
+    return chosen
+
+
+def _training(options: Mapping[str, Any], problems: list[tuple[tuple[str | int, ...], str]]) -> HardwareAwareTraining:
+    """Options of hardware-aware training; those that are refused are told and left out."""
+    chosen = HardwareAwareTraining()
+    for option, value in options.items():
+        try:
+            chosen = replace(chosen, **{option: value})
+        except BadInput as error:
+            problems.append(((option,), str(error).removeprefix(f"{option}: ")))
+    return chosen
+
+
+def _times(chosen: AnalogPreset, times_s: tuple[float, ...] | None, problems: list[tuple[tuple[str | int, ...], str]]) -> tuple[float, ...]:
+    """The times; what is wrong with them is told at each."""
+    if times_s is None:
+        return chosen.valid_times_s or TIMES_S
+    wrong = chosen.time_problems(times_s)
+    if not wrong and len({time_name(time_s) for time_s in times_s}) < len(times_s):
+        wrong = [(None, f"two of them are called the same; got {', '.join(map(time_name, times_s))}")]
+    problems += [(("times_s",) if index is None else ("times_s", index), told) for index, told in wrong]
+    return tuple(times_s)
+
+
+def _some_of(count: int, limit: int) -> NDArray[np.intp]:
+    """Indices of the examples that every candidate is judged on, ascending."""
+    order = stream(0, index=0, purpose="analog.images").permutation(count)
+    return np.sort(order[: limit or None])
+
+
+def _values(report: "DriftReport") -> dict[str, float]:
+    values = {}
+    for time_s, mean, deviation in zip(report.times_s, report.means_T, report.deviations_T, strict=True):
+        values[f"accuracy_{time_name(time_s)}"] = float(mean)
+        values[f"deviation_{time_name(time_s)}"] = float(deviation)
+    return {**values, "avm": report.avm, "digital_accuracy": report.digital_accuracy}
+
+
+def _details(report: "DriftReport") -> dict[str, Any]:
+    """What helps to judge the numbers, as JSON values; intervals are of the mean over programmings."""
+    drift = {}
+    for column, time_s in enumerate(report.times_s):
+        low, high = report.interval(time_s, confidence=CONFIDENCE)
+        drift[time_name(time_s)] = {
+            "time_s": time_s,
+            "mean": float(report.means_T[column]),
+            "deviation": float(report.deviations_T[column]),
+            "low": low,
+            "high": high,
+            "worst": float(report.accuracies[:, column].min()),
+            "logit_error": float(report.logit_errors[:, column].mean()),
+        }
+    low, high = report.avm_interval(confidence=CONFIDENCE)
+    return {
+        "source": "simulated",
+        "preset": report.preset,
+        "programmings": report.programmings,
+        "images": report.num_images,
+        "confidence": f"{100 * CONFIDENCE:g} %",
+        "drift": drift,
+        "avm": {"low": low, "high": high},
+        "digital_accuracy": report.digital_accuracy,
+    }
