@@ -53,7 +53,7 @@ def test_fitted_model_validates_against_its_measurements(measured: Path, folder:
     assert judged["latency_s"]["rmspe"] < 0.02
     assert len(judged["latency_s"]["worst"]) == 5
     page = (folder / "host.html").read_text()
-    assert "measured (s)" in page
+    assert "measured latency (ms)" in page
     assert "<script src" not in page  # nothing is loaded from anywhere
 
 
