@@ -4,6 +4,7 @@ Legend: N networks or layers, C columns of costs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +15,36 @@ from paretune.platform.report.correlation_figure import correlation_figure
 from paretune.platform.report.document import document, drawn
 from paretune.platform.report.front_figure import Figure
 from paretune.platform.report.markup import escaped, note
-from paretune.platform.report.units import label, scale
+from paretune.platform.report.units import scale
 
 DRAWN = 4000
 """Points drawn; more only make the page slow."""
 FloatArray = NDArray[np.float64]
 
 
-def write_scatter_page(
-    path: Path,
-    predicted: Mapping[str, FloatArray],
-    measured: Mapping[str, FloatArray],
-    *,
-    labels: Mapping[str, Sequence[str]] | None = None,
-    title: str = "cost model",
-) -> None:
-    """Predicted against measured, one figure for each metric, with the line of equality.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Predicted and measured costs of many things."""
 
-    Args:
-        path: the page.
-        predicted: metric -> `(N,)`.
-        measured: metric -> `(N,)`.
-        labels: metric -> `(N,)` what each point is, shown when it is pointed at.
-        title: of the page.
+    title: str
+    metric: str
+    """Inner name: says the unit."""
+    predicted: FloatArray
+    """`(N,)`, SI."""
+    measured: FloatArray
+    """`(N,)`, SI."""
+    labels: Sequence[str]
+    """`(N,)` what each point is, shown when it is pointed at."""
+
+
+def write_scatter_page(path: Path, comparisons: Sequence[Comparison], *, title: str) -> None:
+    """Predicted against measured, one figure for each comparison, with the line of equality.
 
     Raises:
         StorageError: the storage refuses.
     """
-    found = {label(name): _scatter(name, predicted[name], values_N, (labels or {}).get(name)) for name, values_N in measured.items()}
-    remark = "Each point is one network or layer; on the dashed line model and measurement agree."
-    _write_page(path, title, found, remark)
+    remark = "Each point is one network or one layer; on the dashed line model and measurement agree."
+    _write_page(path, title, {item.title: _scatter(item) for item in comparisons}, remark)
 
 
 def write_correlation_page(path: Path, names: Sequence[str], correlations_CC: FloatArray) -> None:
@@ -56,10 +57,15 @@ def write_correlation_page(path: Path, names: Sequence[str], correlations_CC: Fl
     _write_page(path, "rank correlation of costs", {"Spearman's rank correlation": correlation_figure(names, correlations_CC)}, remark)
 
 
-def _scatter(metric: str, predicted_N: FloatArray, measured_N: FloatArray, labels_N: Sequence[str] | None) -> Figure:
+def _scatter(item: Comparison) -> Figure:
+    # A logarithmic axis has no place for what the model calls free.
+    shown_N = item.predicted > 0
+    predicted_N, measured_N = item.predicted[shown_N], item.measured[shown_N]
+    labels_N = [text for text, is_shown in zip(item.labels, shown_N, strict=True) if is_shown]
     rows = np.random.default_rng(0).permutation(len(measured_N))[:DRAWN]
-    ends = [float(min(measured_N.min(), predicted_N.min())), float(max(measured_N.max(), predicted_N.max()))]
-    shown = scale(metric, measured_N.tolist())
+    both = np.concatenate([measured_N, predicted_N, item.measured[:1]])
+    ends = [float(both.min()), float(both.max())]
+    shown = scale(item.metric, item.measured.tolist())
     points = {
         "type": "scatter",
         "mode": "markers",
@@ -67,7 +73,7 @@ def _scatter(metric: str, predicted_N: FloatArray, measured_N: FloatArray, label
         "y": shown.values(predicted_N[rows].tolist()),
         "marker": {"size": 6, "color": "@front", "opacity": 0.7},
         "hovertemplate": "measured %{x}, predicted %{y}<br>%{text}<extra></extra>",
-        "text": [escaped(labels_N[row]) if labels_N is not None else "" for row in rows.tolist()],
+        "text": [escaped(labels_N[row]) for row in rows.tolist()],
         "showlegend": False,
     }
     line = {
