@@ -5,6 +5,7 @@ and the latency of random networks, measured twice. The noise floor is the rank 
 expected to rank much better than a second measurement does.
 
 python benchmarks/host_table.py --quick
+python benchmarks/host_table.py --quick --cpu-time     on a machine that others use
 """
 
 import argparse
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cpu_time import CpuTime
 from goals import Goal, report_goals
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from paretune.core.protocols import SearchSpace
+from paretune.core.protocols import Device, SearchSpace
 from paretune.hardware.campaigns.layer_campaign import TableRequest, measure_layers
 from paretune.hardware.campaigns.layer_census import census, random_networks
 from paretune.hardware.campaigns.layer_meter import LayerMeter
@@ -43,7 +45,7 @@ def spaces() -> dict[str, tuple[SearchSpace, tuple[int, ...]]]:
     }
 
 
-def measured_s(host: Host, space: SearchSpace, genotypes_ND: NDArray[np.int16], shape: tuple[int, ...]) -> FloatArray:
+def measured_s(host: Device, space: SearchSpace, genotypes_ND: NDArray[np.int16], shape: tuple[int, ...]) -> FloatArray:
     """`(N,)` latency of each network, one pass over all of them."""
     return np.array([host.measure(space.build(row), (1, *shape)).values["latency_s"] for row in genotypes_ND.tolist()])
 
@@ -57,7 +59,7 @@ def validate(name: str, options: argparse.Namespace) -> tuple[float, float]:
     """Print what one space gives; Spearman of the table and of the second measurement."""
     space, shape = spaces()[name]
     # A machine that others use as well: an attempt may be noisy, the fastest of several counts.
-    host = Host(max_s=0.1, warm_up_s=0.02, max_relative_iqr=20.0, max_attempts=6)
+    host: Device = CpuTime() if options.cpu_time else Host(max_s=0.1, warm_up_s=0.02, max_relative_iqr=20.0, max_attempts=6)
     start_s = time.monotonic()
     found = census(space, sample=options.networks if options.sampled or options.quick else None, seed=1, skip=FUSED)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,6 +89,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each probe, of which the lowest counts")
     parser.add_argument("--spaces", nargs="*", default=list(spaces()), choices=list(spaces()))
     parser.add_argument("--sampled", action="store_true", help="measure only the layers of the tested networks")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time, where others use the machine too")
     parser.add_argument("--keep", type=Path, help="folder for the tables; one that is there is gone on with")
     parser.add_argument("--quick", action="store_true", help="12 networks of each space and only their layers, one round")
     options = parser.parse_args()

@@ -13,14 +13,17 @@ from paretune.core.protocols import SearchSpace
 from paretune.core.rng import stream
 from paretune.predictors.mixture_process import FittedMixture, WeightPrior, fit_mixture
 from paretune.predictors.prediction import LEAST_EXAMPLES, FloatArray, IntArray, Prediction, not_fitted
-from paretune.predictors.transfer_features import Part, architecture_parts, covariances, device_parts, variances, weighed_covariance
+from paretune.predictors.transfer_features import LIVE, Part, architecture_parts, covariances, device_parts, variances, weighed_covariance
 
 REHEARSED = 150
 """Architectures from which each known device teaches the weights."""
+EXPECTED = 20
+"""Measurements chosen in the belief that the new device is like the known ones; further ones also test the belief."""
 AIMS = 1000
 """Random architectures whose predictions the choice of measurements is to make sure."""
-BROAD = WeightPrior(mean=np.log([0.05]), deviation=np.array([2.5]))
-"""What is believed of a part's weight before any device was seen: targets have variance 1."""
+BROAD = WeightPrior(mean=np.log([0.005]), deviation=np.array([3.0]))
+"""What is believed of a part's weight before any device was seen: little, since one or two parts explain most devices; targets have
+variance 1."""
 BROAD_NOISE = float(np.log(0.01))
 LEAST_DEVIATION = 0.3
 """Few devices may agree by chance: weights stay at least so uncertain."""
@@ -82,6 +85,8 @@ class DeviceTransfer:
     def choose(self, count: int, candidates_M: IntArray | None = None) -> IntArray:
         """Rows to measure: one after another, the one that takes away most variance from 1,000 random rows.
 
+        The first 20 trust the known devices; the others also ask what those cannot tell, whether this device leaves out dead operations.
+
         The choice needs no measurement, and the first rows of a longer choice are the shorter choice.
 
         Args:
@@ -99,15 +104,22 @@ class DeviceTransfer:
             raise BadInput(f"count: must be 1 to the number of candidates, {len(candidates_M)} (got {count})")
         rng = stream(self._seed, index=0, purpose="transfer.aims")
         aims_A = rng.choice(self._num_rows, size=min(AIMS, self._num_rows), replace=False)
-        weights, noise = np.exp(self._prior.mean[:-1]), float(np.exp(self._prior.mean[-1]))
+        chosen = self._greedy(self._prior, aims_A, candidates_M, min(count, EXPECTED), ())
+        if count > EXPECTED:
+            chosen = self._greedy(_either_way(tuple(self._parts), self._prior), aims_A, candidates_M, count, chosen)
+        return np.asarray(candidates_M[list(chosen)])
+
+    def _greedy(self, prior: WeightPrior, aims_A: IntArray, candidates_M: IntArray, count: int, given: tuple[int, ...]) -> tuple[int, ...]:
+        """Places among the candidates: those given, then the best ones under a prior's mean."""
+        weights, noise = np.exp(prior.mean[:-1]), float(np.exp(prior.mean[-1]))
         open_AM = weighed_covariance(self._parts, weights, aims_A, candidates_M)
         variance_M = weights @ variances(self._parts, candidates_M)
         roots: list[FloatArray] = []
         chosen: list[int] = []
-        for _ in range(count):
+        for step in range(count):
             gain_M = np.einsum("am,am->m", open_AM, open_AM) / (variance_M + noise)
             gain_M[chosen] = -1
-            best = int(np.argmax(gain_M))
+            best = given[step] if step < len(given) else int(np.argmax(gain_M))
             row_M = weighed_covariance(self._parts, weights, candidates_M[[best]], candidates_M)[0]
             row_M = row_M - sum((root_M[best] * root_M for root_M in roots), start=np.zeros(len(candidates_M)))
             spread = float(np.sqrt(row_M[best] + noise))
@@ -115,7 +127,7 @@ class DeviceTransfer:
             roots.append(row_M / spread)
             variance_M = np.maximum(variance_M - roots[-1] ** 2, 0)
             chosen.append(best)
-        return np.asarray(candidates_M[chosen])
+        return tuple(chosen)
 
     def fit(self, rows_K: IntArray, costs_K: FloatArray) -> None:
         """Learn from measurements of some rows; forgets earlier ones.
@@ -178,3 +190,13 @@ def _rehearsed(architecture: Mapping[str, Part], tables_NS: FloatArray, families
     mean = np.mean([np.mean(rows, axis=0) for rows in found.values()], axis=0)
     variance = np.mean([np.mean((np.array(rows) - mean) ** 2, axis=0) for rows in found.values()], axis=0)
     return WeightPrior(mean=mean, deviation=np.maximum(np.sqrt(variance), LEAST_DEVIATION))
+
+
+def _either_way(parts: tuple[str, ...], prior: WeightPrior) -> WeightPrior:
+    """The prior with both a part and its `live.` twin at the larger of their means."""
+    mean = prior.mean.copy()
+    for name in parts:
+        if LIVE + name in parts:
+            twins = [1 + parts.index(name), 1 + parts.index(LIVE + name)]  # the constant stands first
+            mean[twins] = mean[twins].max()
+    return WeightPrior(mean=mean, deviation=prior.deviation)

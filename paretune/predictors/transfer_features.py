@@ -16,6 +16,8 @@ from paretune.predictors.prediction import FloatArray, IntArray
 
 COMPONENTS = 8
 """Principal components of the known devices that may count as much as the first."""
+LIVE = "live."
+"""Begins the names of parts that leave out what does not lead to the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def architecture_parts(space: SearchSpace, genotypes_ND: Genotypes) -> dict[str,
     """
     places = {"": _choices(space, genotypes_ND)}
     if isinstance(space, GraphSpace):
-        places["live."] = _live_operations(space, genotypes_ND)
+        places[LIVE] = _live_operations(space, genotypes_ND)
     parts: dict[str, Part] = {}
     for name, onehot_NDO in places.items():
         where_NF = _unit(onehot_NDO.reshape(len(genotypes_ND), -1))

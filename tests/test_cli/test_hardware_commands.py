@@ -11,6 +11,14 @@ import pyarrow.parquet
 import pytest
 
 from paretune.core.genotype import named
+from paretune.core.workload import WorkloadBatch
+from paretune.hardware.campaigns.layer_census import census
+from paretune.hardware.tables.layer_signature import in_words, layer_of
+from paretune.hardware.tables.layer_table_file import LayerEntries, write_layer_table
+from paretune.hardware.tables.table_facts import TableFacts
+from paretune.hardware.targets import load_target
+from paretune.networks.layer_probes import FUSED
+from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.nasbench201 import NasBench201
 
 Command = Callable[..., Any]
@@ -53,7 +61,7 @@ def test_fitted_model_validates_against_its_measurements(measured: Path, folder:
     assert judged["latency_s"]["rmspe"] < 0.02
     assert len(judged["latency_s"]["worst"]) == 5
     page = (folder / "host.html").read_text()
-    assert "measured (s)" in page
+    assert "measured latency (ms)" in page
     assert "<script src" not in page  # nothing is loaded from anywhere
 
 
@@ -66,6 +74,59 @@ def test_validation_names_the_networks_that_are_furthest_off(measured: Path, fol
     text = paretune("hardware", "validate", "host.npz", "odd.parquet").stdout
     worst = text.splitlines()[1]
     assert all(f"{name}={choice}" in worst for name, choice in named(SPACE.decisions, SPACE.from_index(ROWS)[17].tolist()).items())
+
+
+def write_layers(path: Path, *, slow: int, times: float) -> str:
+    """A table of the digits space on a device just like a target's roofline, but for one layer that takes longer; that layer in words."""
+    space = DigitsConv(input_shape=(1, 8, 8), num_classes=10, stages=1)
+    signatures = census(space, sample=50, skip=FUSED).signatures
+    model = load_target("titan_x_roofline").create()
+    layers = WorkloadBatch.from_layers([[layer_of(row)] for row in signatures.tolist()])
+    latency_s = model.estimate(layers, {})["latency_s"].values.copy()
+    latency_s[slow] *= times
+    facts = TableFacts(format="layer_table", device="board", created="2026-01-01", overhead={"latency_s": 0.0})
+    spreads = {"latency_iqr_s": 0.01 * latency_s}
+    write_layer_table(path, LayerEntries(facts=facts, signatures=signatures, values={"latency_s": latency_s}, spreads=spreads))
+    return in_words(signatures[slow])
+
+
+def test_validation_against_a_layer_table_names_the_layers_that_are_furthest_off(folder: Path, paretune: Command) -> None:
+    words = write_layers(folder / "layers.parquet", slow=3, times=5)
+    told = paretune("hardware", "validate", "titan_x_roofline", "layers.parquet").stdout.splitlines()
+    assert told[0].startswith("latency_s of layers: ")
+    assert "noise floor 0.7%" in told[0]
+    assert told[1].endswith(f": {words}")
+    judged = json.loads(paretune("hardware", "validate", "titan_x_roofline", "layers.parquet", "--json").stdout)["layers"]["latency_s"]
+    assert judged["worst"][0][0] == words
+    assert judged["worst"][0][2] == pytest.approx(5 * judged["worst"][0][1])
+    assert judged["rmspe"] == pytest.approx(0.8 / judged["num_networks"] ** 0.5)  # off by 1 - 1/5 once
+
+
+def test_worst_layers_stand_beside_worst_networks(folder: Path, paretune: Command) -> None:
+    words = write_layers(folder / "layers.parquet", slow=0, times=3)
+    write_networks(folder / "host.parquet", "host")
+    done = paretune("hardware", "validate", "titan_x_roofline", "host.parquet", "--layers", "layers.parquet", "--plot", "page.html")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("latency_s: 160 judged")
+    assert lines[6].startswith("latency_s of layers: ")
+    assert lines[7].endswith(words)
+    page = (folder / "page.html").read_text()
+    assert "latency_s of networks" in page
+    assert "latency_s of layers" in page
+    turned = paretune("hardware", "validate", "titan_x_roofline", "layers.parquet", "--layers", "layers.parquet")
+    assert "give measured networks first" in turned.stderr
+    paretune("hardware", "fit", "host.parquet", "--out", "host.npz", *FEW)
+    assert "predicts whole networks, not layers" in paretune("hardware", "validate", "host.npz", "layers.parquet").stderr
+
+
+def test_a_target_file_of_ones_own_is_validated(measured: Path, folder: Path, paretune: Command) -> None:
+    board = "kind: roofline\ndescription: a board\noptions:\n"
+    options = {"peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}
+    (folder / "board.yaml").write_text(
+        board + "".join(f'  {name}: {{value: {value}, source: "its maker"}}\n' for name, value in options.items())
+    )
+    done = paretune("hardware", "validate", "./board.yaml", "host.parquet")
+    assert done.stdout.startswith("latency_s: 160 judged"), done.stderr
 
 
 def test_devices_are_compared_by_rank_with_a_picture(measured: Path, folder: Path, paretune: Command) -> None:
@@ -114,7 +175,7 @@ def test_published_tables_are_read_by_official_numbers(folder: Path, paretune: C
         (("fit", "host.parquet", "--out", "a.npz", "--held-out", "1.5"), "held-out"),
         (("validate", "host.npz", "host.parquet"), "no such file"),
         (("validate", "host", "host.parquet"), "is a device that measures"),
-        (("validate", "zcu", "host.parquet"), "unknown hardware 'zcu'"),
+        (("validate", "zcu", "host.parquet"), "unknown target 'zcu'. Did you mean 'zcu102'?"),
         (("compare", "host.parquet"), "at least two columns"),
         (("compare", "a.npz"), "at least one file of measurements"),
     ],

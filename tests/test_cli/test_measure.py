@@ -58,6 +58,25 @@ def test_networks_of_a_study_file_become_a_training_set(paretune: Command, folde
     assert (table.values["latency_s"] > 0).all()
 
 
+def test_measured_networks_are_fitted_and_validated_without_naming_their_space(paretune: Command, folder: Path) -> None:
+    (folder / "study.yaml").write_text(
+        (folder / "study.yaml").read_text().replace("name: digits_conv", "name: digits_conv, kernels: [3]", 1)
+    )
+    for words in (("study.yaml", "--to", "study.parquet"), ("digits_conv", "--to", "named.parquet", "--classes", "7", *SPACE_OPTIONS[:2])):
+        done = paretune("measure", "host", *words, "--networks", "8", "--quiet", *QUICK)
+        assert done.exit_code == 0, done.output
+        file = words[2]
+        fitted = paretune("hardware", "fit", file, "--out", "mine.npz", "--predictor", "ridge:onehot", "--metric", "latency_s")
+        assert fitted.exit_code == 0, fitted.output
+        judged = paretune("hardware", "validate", "mine.npz", file)
+        assert "latency_s: 8 judged" in judged.stdout, judged.output
+    named = read_network_table(folder / "named.parquet", DigitsConv(input_shape=(1, 8, 8), num_classes=7, stages=1).decisions).facts
+    assert (named.space, named.details["num_classes"], named.details["space_options"]) == ("digits_conv", 7, {"stages": 1})
+    study = read_network_table(folder / "study.parquet", DigitsConv(input_shape=(1, 8, 8), num_classes=10, kernels=(3,)).decisions).facts
+    assert study.space == "digits_conv"
+    assert study.details["space_options"]["kernels"] == [3]
+
+
 def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> None:
     words = [sys.executable, "-m", "paretune", "measure", "host", "digits_conv", "--layers", "--to", "mine.parquet"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -146,6 +146,8 @@ def test_single_path_is_approximate_only_where_it_says(single_path: SinglePathRu
     ones, zeros = np.ones(20), np.zeros(20)
     assert 1e3 * single_path.blocks(ones, zeros, zeros)[0] == pytest.approx(4.7041, abs=5e-5)
     assert 1e3 * single_path.blocks(ones, ones, zeros)[0] == pytest.approx(9.2015)
+    assert 1e3 * single_path.blocks(ones, zeros, ones)[0] == pytest.approx(5.9248)
+    assert 1e3 * single_path.blocks(ones, ones, ones)[0] == pytest.approx(11.5892)
 
 
 @settings(deadline=None, max_examples=25)

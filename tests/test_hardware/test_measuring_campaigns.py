@@ -174,7 +174,7 @@ def test_random_networks_are_distinct_valid_and_all_there_are_where_they_are_few
 def test_measured_networks_go_on_and_are_read_with_their_decisions(tmp_path: Path) -> None:
     rows_ND = distinct_networks(SPACE, 6, seed=0)
     options = {"num_classes": 10, "kernels": [3]}
-    source = NetworkSource(space=SPACE, input_shape=(1, 8, 8), space_options=options)
+    source = NetworkSource(space=SPACE, input_shape=(1, 8, 8), num_classes=10, space_options=options)
     with pytest.raises(KeyboardInterrupt):
         measure_networks(Exact(stops_after=3), source, rows_ND, request(tmp_path))
     device = Exact()

@@ -17,8 +17,10 @@ from paretune.hardware.tables.published_tables import read_haq, read_single_path
 from paretune.hardware.tables.slot_table import SlotTable
 from paretune.hardware.tables.slot_table_file import SlotEntries, fit_slots, fitted_entries, read_slot_table, residuals, write_slot_table
 from paretune.hardware.tables.table_facts import TableFacts
+from paretune.predictors.fidelity import fidelity
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.fbnet import FBNet
+from paretune.spaces.nasbench201 import NasBench201
 
 FACTS = TableFacts(format="slot_table", device="bench", created="2026-01-01", overhead={"latency_s": 0.001})
 SPACE = DigitsConv(
@@ -57,6 +59,21 @@ def test_a_table_fitted_to_half_of_the_fbnet_latencies_is_exact_on_the_other_hal
     rows_ND, latency_s = fbnet_rows(frame), frame[column].to_numpy() * 1e-3
     table = fit_slots(FBNet(input_shape=(3, 32, 32), num_classes=100).decisions, rows_ND[:2500], latency_s[:2500])
     assert residuals(table, rows_ND[2500:], latency_s[2500:]).max_relative < 1e-12
+
+
+@pytest.mark.parametrize(("column", "within", "rank"), [("fpga", 1.0, 1.0), ("1080ti_1", 0.999, 0.989), ("gold_6240", 0.687, 0.959)])
+def test_additive_tables_of_nasbench201_are_as_true_as_published_comparisons_found(
+    column: str, within: float, rank: float, data_folder: Path
+) -> None:
+    # codesign.md section 9 (d), layer-wise on raw operations: share within 10 % and Spearman, learned from 900 cells.
+    frame = pd.read_parquet(data_folder / "help_latency" / "nasbench201_latency.parquet")
+    space = NasBench201(input_shape=(3, 32, 32), num_classes=10)
+    rows_ND, latency_s = space.from_index(frame["arch_idx"].to_numpy()), frame[column].to_numpy() * 1e-3
+    order = np.random.default_rng(0).permutation(len(rows_ND))
+    table = fit_slots(space.decisions, rows_ND[order[:900]], latency_s[order[:900]])
+    found = fidelity(table.total(rows_ND[order[900:]]), latency_s[order[900:]])
+    assert found.within_10_percent == pytest.approx(within, abs=0.02)
+    assert found.spearman == pytest.approx(rank, abs=0.005)
 
 
 def test_a_table_fitted_to_measured_latencies_says_how_far_they_are_from_a_sum(data_folder: Path) -> None:

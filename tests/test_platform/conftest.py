@@ -1,6 +1,6 @@
 """Studies made of plausible numbers, in a real ledger, for the tests of report, mirror and browser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,13 @@ class SampleStudy:
         name: str = "digits",
         protocol: str = "p1",
         header: dict[str, Any] | None = None,
+        targets: Mapping[str, Callable[[dict[str, float]], float]] | None = None,
     ) -> None:
         self.folder = folder
+        self.targets = dict(targets or {})  # name of a further target -> its latency, from the other metrics
+        latencies = [
+            Metric(name=f"{name}.latency_s", unit="s", direction=Direction.MIN, lower=0, description=name) for name in self.targets
+        ]
         limits = (Constraint(metric="parameters", upper=60_000),)
         self.header = Header(
             name=name,
@@ -72,11 +77,12 @@ class SampleStudy:
                 "task": {"name": "digits", "options": {}},
                 "space": {"name": "digits_conv", "options": {"stages": 3}},
                 "searcher": {"name": "nsga2", "options": {"population": 24}},
+                "hardware": {target: {"kind": "host"} for target in ("host", *self.targets)},
             },
             spec_text=f"version: 1\nname: {name}\nseed: {seed}\ntask: {{name: digits}}\n",
             decisions=DECISIONS,
             problem=Problem(objectives=OBJECTIVES[:num_objectives], constraints=limits),
-            metrics={metric.name: metric for metric in METRICS},
+            metrics={metric.name: metric for metric in (*METRICS, *latencies)},
             protocol=protocol,
             provenance={
                 "version.paretune": "0.1.0",
@@ -117,6 +123,7 @@ class SampleStudy:
             "macs": float(round(2e6 * size)),
             "peak_memory_bytes": float(round(9_000 * size)),
         }
+        metrics |= {f"{target}.latency_s": latency(metrics) for target, latency in self.targets.items()}
         curve = [
             {"epoch": epoch, "loss": 2.3 * np.exp(-0.4 * epoch) + 0.1, "accuracy": accuracy * (1 - np.exp(-0.8 * epoch))}
             for epoch in range(1, job.epochs + 1)

@@ -159,6 +159,19 @@ def test_reports_of_all_kinds_fit_a_small_dark_screen_without_complaints(
     assert browser.complaints == []
 
 
+def test_several_targets_are_compared_in_a_heat_map(browser: Browser, sample_study: Any) -> None:
+    targets = {"phone": lambda metrics: metrics["macs"] * 1e-9, "npu": lambda metrics: 1e-3 + 1e-8 * (metrics["macs"] % 7e5)}
+    study = sample_study("digits", targets=targets).search(40)
+    for width, scheme in ((1280, "light"), (400, "dark")):
+        browser.open(write_report(study.folder).as_uri(), width=width, scheme=scheme)
+        browser.until(DRAWN)
+        cells = "[...document.querySelectorAll('#target-0 .heatmap-label text, #target-0 g.heatmap-label')].map((t) => t.textContent)"
+        shown = browser.until(f"({cells}).length >= 9 && {cells}")
+        assert shown.count("1.00") >= 3  # the diagonal
+        assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert browser.complaints == []
+
+
 def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_study: Any, tmp_path: Path) -> None:
     study, uri = sample_study("digits").search(15), f"sqlite:///{tmp_path}/mlflow.db"
     sync(study.folder, uri)

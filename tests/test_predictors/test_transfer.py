@@ -53,6 +53,25 @@ def test_chosen_rows_are_distinct_candidates_and_grow_from_shorter_choices(trans
     assert np.array_equal(model.choose(7, candidates), longer[:7])
 
 
+def test_measurements_beyond_those_expected_tell_whether_dead_operations_run():
+    space, rng = NasBench201(input_shape=(3, 32, 32), num_classes=10), np.random.default_rng(0)
+    genotypes = space.from_index(rng.permutation(15625)[:1500])
+    parts = architecture_parts(space, genotypes)
+    prices = rng.uniform(1, 3, (5, parts["counts"].features.shape[1]))
+    # Five known devices run every operation; the new one leaves out what does not lead to the output.
+    known = np.stack([10 + parts["counts"].features @ price for price in prices], axis=1) * (1 + 0.02 * rng.standard_normal((1500, 5)))
+    new = (10 + 3 * parts["live.counts"].features @ np.array([0.0, 1.0, 3.0, 5.0, 2.0])) * (1 + 0.02 * rng.standard_normal(1500))
+    transfer = DeviceTransfer(space, genotypes, known, families=FAMILIES, seed=0)
+    scores = {}
+    for count in (10, 40):
+        rows = transfer.choose(40)[:count]
+        transfer.fit(rows, new[rows])
+        scores[count] = spearman(transfer.predict().mean, new)
+    assert np.array_equal(transfer.choose(26)[:12], transfer.choose(12))
+    assert scores[40] > 0.98
+    assert scores[40] > scores[10]
+
+
 def test_chosen_measurements_leave_less_doubt_than_random_ones(transfer):
     model, costs = transfer
     doubts = []

@@ -27,13 +27,19 @@ class NetworkSource:
     space: SearchSpace
     input_shape: tuple[int, ...]
     """Of one input, without the batch."""
+    num_classes: int
     space_options: Mapping[str, Any]
     """JSON, kept in the file so that the space can be made again."""
 
     def made(self, device: Device) -> dict[str, Any]:
         """What must be the same in a file that is gone on with."""
         metrics = [metric.name for metric in device.metrics]
-        return {"space_options": dict(self.space_options), "input_shape": list(self.input_shape), "metrics": metrics}
+        return {
+            "space_options": dict(self.space_options),
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "metrics": metrics,
+        }
 
 
 def measure_networks(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paretune.core.errors import BadInput
 from paretune.core.metrics import readable
 from paretune.platform.cli.group import ParetuneGroup, examples
 
 if TYPE_CHECKING:
     from paretune.platform.study.cost_models import SpaceOptions
+    from paretune.platform.study.validation import Validation
     from paretune.predictors.fidelity import Fidelity
 
 file_type = click.Path(path_type=Path, dir_okay=False)
@@ -89,10 +91,14 @@ def fit(
 
 @hardware.command(
     short_help="Judge a model by measurements.",
-    epilog=examples("paretune hardware validate host.npz tomorrow.parquet --plot host.html"),
+    epilog=examples(
+        "paretune hardware validate host.npz tomorrow.parquet --plot host.html",
+        "paretune hardware validate my-board.yaml board-networks.parquet --layers board-layers.parquet",
+    ),
 )
 @click.argument("target")
 @click.argument("measurements", type=file_type)
+@click.option("--layers", type=file_type, help="Layer table of the same device: which layers are furthest off, too.")
 @click.option("--plot", type=file_type, help="HTML page to write: predicted against measured.")
 @space_option
 @shape_option
@@ -103,6 +109,7 @@ def fit(
 def validate(
     target: str,
     measurements: Path,
+    layers: Path | None,
     plot: Path | None,
     space_name: str | None,
     input_shape: str | None,
@@ -111,22 +118,45 @@ def validate(
     unit: str,
     as_json: bool,
 ) -> None:
-    """Compare TARGET (a fitted file or a kind of hardware) with MEASUREMENTS: figures, the worst networks, a picture."""
-    from paretune.platform.report.cost_figures import write_scatter_page
-    from paretune.platform.study.cost_models import validate as validate_target
+    """Compare TARGET with MEASUREMENTS: figures, the worst networks and layers, a picture.
 
-    found = validate_target(target, measurements, space=_space(space_name, input_shape, classes, space_options), unit=unit)
+    TARGET is a fitted file, a target, its file or a kind of hardware; MEASUREMENTS are networks, or a table of layers.
+    """
+    from paretune.platform.study.validation import validate as validate_target
+
+    space = _space(space_name, input_shape, classes, space_options)
+    found = [validate_target(target, path, space=space, unit=unit) for path in (measurements, layers) if path is not None]
+    if layers is not None and [item.of for item in found] != ["networks", "layers"]:
+        raise BadInput(f"give measured networks first and a layer table with --layers; {measurements} has {found[0].of}")
     if plot is not None:
-        write_scatter_page(plot, found.predicted, found.measured)
-    worst = {name: found.worst(name, SHOWN_WORST) for name in found.fidelities}
+        _plot(plot, found, f"{Path(target).name} against {measurements.name}")
     if as_json:
-        facts = {name: {**_finite(asdict(item)), "worst": worst[name]} for name, item in found.fidelities.items()}
-        click.echo(json.dumps(facts, indent=2))
+        told = {item.of: {name: _judged(item, name) for name in item.fidelities} for item in found}
+        click.echo(json.dumps(told.get("networks", {}) | ({"layers": told["layers"]} if "layers" in told else {}), indent=2))
         return
-    for name, item in found.fidelities.items():
-        click.echo(f"{name}: {_told(item)}")
-        for label, predicted, measured in worst[name]:
-            click.echo(f"  {readable(name, predicted)} for {readable(name, measured)}: {label}")
+    for item in found:
+        for name, judged in item.fidelities.items():
+            click.echo(f"{name}{' of layers' if item.of == 'layers' else ''}: {_told(judged)}")
+            for label, predicted, measured in item.worst(name, SHOWN_WORST):
+                click.echo(f"  {readable(name, predicted)} for {readable(name, measured)}: {label}")
+
+
+def _plot(path: Path, found: "list[Validation]", title: str) -> None:
+    from paretune.platform.report.cost_figures import Comparison, write_scatter_page
+
+    comparisons = [
+        Comparison(
+            title=f"{name} of {item.of}", metric=name, predicted=item.predicted[name], measured=item.measured[name], labels=item.labels
+        )
+        for item in found
+        for name in item.fidelities
+    ]
+    write_scatter_page(path, comparisons, title=title)
+
+
+def _judged(found: "Validation", metric: str) -> dict[str, Any]:
+    """Fidelity and worst items as JSON."""
+    return {**_finite(asdict(found.fidelities[metric])), "worst": found.worst(metric, SHOWN_WORST)}
 
 
 @hardware.command(
@@ -156,7 +186,7 @@ def compare(
 ) -> None:
     """Rank correlation of every two columns of SOURCES: files of measurements (.parquet), fitted files, kinds of hardware."""
     from paretune.platform.report.cost_figures import write_correlation_page
-    from paretune.platform.study.cost_models import compare as compare_sources
+    from paretune.platform.study.validation import compare as compare_sources
 
     names, correlations = compare_sources(sources, space=_space(space_name, input_shape, classes, space_options), unit=unit)
     if plot is not None:

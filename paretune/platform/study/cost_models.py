@@ -1,6 +1,6 @@
-"""Cost models from measurements: fitted with a held-out report, judged, and devices compared by rank.
+"""Cost models from measurements, fitted with a held-out report.
 
-Legend: N networks, C columns of costs, L layers.
+Legend: N networks, L layers.
 """
 
 import json
@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.core.costs import ArchitectureCostModel, CostModel, Estimates, one_design
 from paretune.core.errors import BadInput
-from paretune.core.genotype import named
 from paretune.core.protocols import SearchSpace
-from paretune.hardware import HARDWARE
 from paretune.predictors.architecture_costs import LearnedCosts, learn_costs, write_costs
 from paretune.predictors.fidelity import Fidelity, fidelity
 from paretune.predictors.layer_features import Quantity
@@ -29,7 +26,6 @@ from paretune.predictors.measurements import (
     network_measurements,
     read_parquet,
 )
-from paretune.predictors.selection import spearman
 from paretune.spaces import SPACES
 
 FloatArray = NDArray[np.float64]
@@ -80,23 +76,6 @@ class FitReport:
     """Metric, or metric and kind of layer -> (what was fitted, fidelity)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """A model against measurements, network by network."""
-
-    fidelities: Mapping[str, Fidelity]
-    predicted: Mapping[str, FloatArray]
-    measured: Mapping[str, FloatArray]
-    labels: tuple[str, ...]
-    """`(N,)` what each network or layer is."""
-
-    def worst(self, metric: str, count: int) -> list[tuple[str, float, float]]:
-        """(label, predicted, measured) of the largest relative errors."""
-        errors_N = np.abs(self.predicted[metric] / self.measured[metric] - 1)
-        order = np.argsort(-errors_N, kind="stable")[:count]
-        return [(self.labels[row], float(self.predicted[metric][row]), float(self.measured[metric][row])) for row in order.tolist()]
-
-
 def fit_costs(
     path: Path, out: Path, *, space: SpaceOptions, unit: str, only: Sequence[str], predictors: Sequence[str], held_out: float, seed: int
 ) -> FitReport:
@@ -124,86 +103,6 @@ def fit_costs(
     judged = _judged_networks(trial, built, found, outside)
     write_costs(out, learn_costs(built, found.genotypes, found.costs, names=predictors, seed=seed, device=device))
     return FitReport(path=out, rows=judged)
-
-
-def validate(target: str, path: Path, *, space: SpaceOptions, unit: str) -> Validation:
-    """A fitted file or a kind of hardware without required options, against a file of measurements.
-
-    Raises:
-        BadInput: target and measurements have no metric in common, or one of them cannot be used.
-    """
-    model = open_model(target)
-    table, facts = read_parquet(path)
-    if is_layer_file(table):
-        raise BadInput(f"{path}: holds layers; validate against measured networks. 'paretune hardware fit' reports on layers left out")
-    built = space.build(facts)
-    found = network_measurements(table, built, unit=unit)
-    estimates = predict(model, built, found.genotypes)
-    common = [name for name in found.costs if name in estimates]
-    if not common and len(estimates) == 1 and len(found.costs) == 1:
-        common = list(found.costs)
-        estimates = {common[0]: next(iter(estimates.values()))}
-    if not common:
-        raise BadInput(f"{target} gives {', '.join(estimates)}; {path} has {', '.join(found.costs)}: nothing in common")
-    labels = tuple(" ".join(f"{key}={value}" for key, value in named(built.decisions, row).items()) for row in found.genotypes.tolist())
-    return Validation(
-        fidelities={name: fidelity(estimates[name].values, found.costs[name], iqr_N=found.spreads.get(name)) for name in common},
-        predicted={name: estimates[name].values for name in common},
-        measured={name: found.costs[name] for name in common},
-        labels=labels,
-    )
-
-
-def compare(sources: Sequence[str], *, space: SpaceOptions, unit: str) -> tuple[tuple[str, ...], FloatArray]:
-    """Names `(C,)` and Spearman's rank correlations `(C, C)` of every two columns of measurements and fitted targets.
-
-    Networks of the first file are compared: fitted targets predict them, and further files must hold the same networks, in any order.
-
-    Raises:
-        BadInput: no measurements, fewer than two columns, or files of other networks.
-    """
-    files = [source for source in sources if source.endswith(".parquet")]
-    if not files:
-        raise BadInput("compare: at least one file of measurements (.parquet) is needed: its networks are compared")
-    columns: dict[str, FloatArray] = {}
-    table, facts = read_parquet(Path(files[0]))
-    built = space.build(facts)
-    first = network_measurements(table, built, unit=unit)
-    for source in sources:
-        prefix = "" if len(sources) == 1 else f"{Path(source).stem}."
-        if source.endswith(".parquet"):
-            found = first if source == files[0] else network_measurements(read_parquet(Path(source))[0], built, unit=unit)
-            rows = _matching(first, found, source)
-            columns |= {f"{prefix}{name}": costs_N[rows] for name, costs_N in found.costs.items()}
-        else:
-            estimates = predict(open_model(source), built, first.genotypes)
-            columns |= {f"{prefix}{name}": item.values for name, item in estimates.items()}
-    if len(columns) < 2:
-        raise BadInput(f"compare: at least two columns of costs are needed (got {', '.join(columns)})")
-    names = tuple(columns)
-    return names, np.array([[spearman(columns[left], columns[right]) for right in names] for left in names])
-
-
-def open_model(target: str) -> CostModel | ArchitectureCostModel:
-    """The cost model of a fitted file, or of a registered kind of hardware with its defaults.
-
-    Raises:
-        BadInput: there is no such target, or it measures instead of computing.
-    """
-    kinds = {".npz": "predictor", ".json": "layer_regression"}
-    suffix = Path(target).suffix
-    model = HARDWARE.create(kinds[suffix], file=target) if suffix in kinds else HARDWARE.create(target)
-    if not isinstance(model, CostModel | ArchitectureCostModel):
-        raise BadInput(f"{target}: is a device that measures, not a model; measure with it and compare the files")
-    return model
-
-
-def predict(model: CostModel | ArchitectureCostModel, space: SearchSpace, genotypes_ND: NDArray[np.int8]) -> Mapping[str, Estimates]:
-    """What a model says of architectures; designs are each decision's first choice."""
-    designs = one_design({decision.name: decision.choices[0] for decision in model.space()})
-    if isinstance(model, ArchitectureCostModel):
-        return model.estimate_architectures(space, genotypes_ND, designs)
-    return model.estimate(space.workloads(genotypes_ND), designs)
 
 
 def _parsed(pairs: Sequence[str]) -> dict[str, Any]:
@@ -277,12 +176,3 @@ def _fit_layers(found: LayerMeasurements, out: Path, *, device: str, held_out: f
 
 def _rows(found: LayerMeasurements, rows_L: NDArray[np.int64]) -> dict[str, FloatArray]:
     return {name: values_L[rows_L] for name, values_L in found.columns.items()}
-
-
-def _matching(first: NetworkMeasurements, other: NetworkMeasurements, source: str) -> NDArray[np.int64]:
-    """Rows of the other file in the order of the first one's networks."""
-    where = {tuple(row): index for index, row in enumerate(other.genotypes.tolist())}
-    missing = sum(tuple(row) not in where for row in first.genotypes.tolist())
-    if missing:
-        raise BadInput(f"{source}: lacks {missing} of the first file's networks; compare files of the same networks")
-    return np.array([where[tuple(row)] for row in first.genotypes.tolist()], dtype=np.int64)
