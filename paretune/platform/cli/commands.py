@@ -182,21 +182,33 @@ def report(name: str, storage: Path, compare: tuple[str, ...]) -> None:
 
 @main.command(
     short_help="Open the MLflow UI on a study.",
-    epilog=examples("paretune ui digits", "paretune ui digits --no-open --port 5000      print the address only"),
+    epilog=examples(
+        "paretune ui digits",
+        "paretune ui digits --view charts              parallel coordinates and objectives of the front",
+        "paretune ui digits --no-open --port 5000      print the address only",
+    ),
 )
 @optional_name_argument
 @storage_option
 @click.option("--uri", help="MLflow store; default: the one of the study, or sqlite:///mlflow.db.")
+@click.option(
+    "--view",
+    type=click.Choice(["compare", "front", "charts", "candidates"]),
+    default="compare",
+    show_default=True,
+    help="The front side by side, as a table or as charts, or the table of all candidates.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on the loopback interface; default: a free one.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
-def ui(name: str | None, storage: Path, uri: str | None, port: int | None, open_browser: bool) -> None:
+def ui(name: str | None, storage: Path, uri: str | None, view: str, port: int | None, open_browser: bool) -> None:
     """Start the MLflow UI on this machine and open it on the study; Ctrl-C ends it."""
     from paretune.platform.cli.show import tracking_uri
     from paretune.platform.mirror.ui import serve_ui
+    from paretune.platform.mirror.view import View
 
     folder = study_folder(name, storage) if name else None
     click.echo("starting the MLflow UI; Ctrl-C ends it", err=True)
-    serve_ui(uri or tracking_uri(folder), folder, port=port, open_browser=open_browser)
+    serve_ui(uri or tracking_uri(folder), folder, view=View(view), port=port, open_browser=open_browser)
 
 
 @main.command(
