@@ -223,8 +223,10 @@ def sync(name: str, storage: Path, uri: str | None, as_json: bool) -> None:
     """Bring MLflow level with a study's ledger, after the tracking server was away. Exit code 75: something still waits."""
     from paretune.platform.cli.show import mirror_line, mirror_values, tracking_uri
     from paretune.platform.mirror import sync as sync_mirror
+    from paretune.platform.report import write_figures
 
     folder = study_folder(name, storage)
+    write_figures(folder)
     state = sync_mirror(folder, uri or tracking_uri(folder), folder.name)
     click.echo(json.dumps(mirror_values(state)) if as_json else f"MLflow: {mirror_line(state)}")
     if state.waiting:
@@ -299,6 +301,27 @@ def export(name: str, candidate: int, storage: Path, target: Path | None, as_jso
         folder, candidate, target or Path(f"{folder.name}-candidate-{candidate}"), announce=lambda text: click.echo(text, err=True)
     )
     click.echo(json.dumps({"folder": str(written), "files": sorted(item.name for item in written.iterdir())}) if as_json else written)
+
+
+@main.command(
+    short_help="Register one network in MLflow.",
+    epilog=examples("paretune register digits --candidate 37", "paretune register digits --candidate 37 --name doorbell"),
+)
+@name_argument
+@click.option("--candidate", required=True, type=click.IntRange(min=0), help="Number of the candidate, as in the report.")
+@storage_option
+@click.option("--name", "model", help="Name of the registered model; default: the study's.")
+@click.option("--uri", help="MLflow store or server; default: the one of the study.")
+@json_option
+def register(name: str, candidate: int, storage: Path, model: str | None, uri: str | None, as_json: bool) -> None:
+    """Put a retrained candidate into MLflow's model registry, as ONNX. Doing it again gives the version that is there."""
+    from paretune.platform.cli.show import tracking_uri
+    from paretune.platform.study.register import register_candidate
+
+    folder = study_folder(name, storage)
+    made = register_candidate(folder, candidate, tracking_uri=uri or tracking_uri(folder), name=model)
+    values = {"name": made.name, "version": made.version, "uri": made.uri, "run_id": made.run_id, "new": made.is_new}
+    click.echo(json.dumps(values) if as_json else f"{made.uri}{'' if made.is_new else ' (registered before)'}")
 
 
 @main.command(
