@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,17 +117,12 @@ def _save(file: Path, path: Path) -> None:
     """The model folder: the ONNX file, its signature, and what to install; nothing that runs code when it is loaded."""
     import mlflow.onnx
     import onnx
-    import onnxruntime
 
     model = onnx.load(file)
-    requirements = [f"onnx=={onnx.__version__}", f"onnxruntime=={onnxruntime.__version__}", f"numpy=={_numpy_version()}"]
-    mlflow.onnx.save_model(model, path, signature=_signature(model), pip_requirements=requirements, save_as_external_data=False)
-
-
-def _numpy_version() -> str:
-    from importlib.metadata import version
-
-    return version("numpy")
+    requirements = [f"{name}=={version(name)}" for name in ("onnx", "onnxruntime", "numpy")]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Any type hint")  # about a function of MLflow's own
+        mlflow.onnx.save_model(model, path, signature=_signature(model), pip_requirements=requirements, save_as_external_data=False)
 
 
 def _signature(model: Any) -> "ModelSignature":

@@ -93,7 +93,9 @@ def _state(header: Header, search: str, num_decisions: int) -> dict[str, Any]:
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "compareRunCharts": _charts(metrics, numeric),
-        "compareRunSections": [{"uuid": SECTION, "name": "Objectives", "display": True, "isReordered": False, "columns": 1, "cardHeight": 380}],
+        "compareRunSections": [
+            {"uuid": SECTION, "name": "Objectives", "display": True, "isReordered": False, "columns": 1, "cardHeight": 380}
+        ],
     }
 
 
