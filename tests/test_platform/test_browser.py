@@ -1,12 +1,7 @@
 """Report and MLflow pages in a real headless Chromium: what a user sees is drawn, and the console is silent."""
 
 import json
-import os
-import select
-import shutil
-import signal
-import subprocess
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +12,14 @@ import pytest
 from paretune.core.trial import Outcome
 from paretune.platform.mirror import sync
 from paretune.platform.mirror.ui import study_url, ui_server
+from paretune.platform.mirror.view import View
 from paretune.platform.record.history import History
 from paretune.platform.record.ledger import read_events
 from paretune.platform.report import write_report
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from chromium import CHROMIUM, Browser
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
@@ -29,80 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own imports, in `study_url`
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-FLAGS = ["--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"]
-
-
-class Browser:
-    """Chromium, driven through the DevTools protocol over a pair of pipes: JSON messages that end with a zero byte."""
-
-    def __init__(self, profile: Path) -> None:
-        read_orders, self._orders = os.pipe()
-        self._answers, write_answers = os.pipe()
-        shell = f'exec "$@" 3<&{read_orders} 4>&{write_answers}'  # the protocol wants descriptors 3 and 4
-        command = ["bash", "-c", shell, "bash", str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, pass_fds=(read_orders, write_answers), start_new_session=True, **quiet)
-        os.close(read_orders)
-        os.close(write_answers)
-        self._buffer, self._number, self._session = b"", 0, None
-        self.complaints: list[str] = []
-        pages = [target for target in self.call("Target.getTargets")["targetInfos"] if target["type"] == "page"]
-        self._session = self.call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: Any) -> Any:
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters} | ({"sessionId": self._session} if self._session else {})
-        os.write(self._orders, json.dumps(message).encode() + b"\0")
-        while (answer := self._receive()).get("id") != self._number:
-            self._note(answer)
-        assert "error" not in answer, answer["error"]
-        return answer["result"]
-
-    def _receive(self) -> Any:
-        while b"\0" not in self._buffer:
-            assert select.select([self._answers], [], [], 90)[0], "chromium does not answer"
-            data = os.read(self._answers, 1 << 20)
-            assert data, "chromium ended"
-            self._buffer += data
-        message, self._buffer = self._buffer.split(b"\0", 1)
-        return json.loads(message)
-
-    def _note(self, event: Any) -> None:
-        details = event.get("params", {})
-        if event["method"] == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(details["exceptionDetails"])[:500])
-        elif event["method"] == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert", "warning"):
-            self.complaints.append(json.dumps(details["args"])[:500])
-        elif event["method"] == "Log.entryAdded" and details["entry"]["level"] == "error":
-            self.complaints.append(json.dumps(details["entry"])[:500])
-
-    def open(self, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.call("Page.navigate", url="about:blank")
-        self.complaints.clear()
-        self.call("Page.navigate", url=url)
-
-    def evaluate(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def until(self, expression: str, timeout_s: float = 90.0) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"never true: {expression}; page: {(self.evaluate('document.body?.innerText') or '')[:500]}"
-            time.sleep(0.2)
-        return value
-
-    def close(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        os.close(self._orders)
-        os.close(self._answers)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +67,10 @@ def test_the_report_draws_every_candidate_and_shows_its_architecture_on_hover(br
     assert browser.complaints == []
 
 
+NAMES = "[...document.querySelectorAll('.ag-row a')].map((link) => link.innerText)"
+"""Of the runs that are rows of MLflow's table, from the top."""
+
+
 @pytest.mark.parametrize(("count", "num_objectives"), [(0, 2), (1, 1), (25, 3)])
 def test_reports_of_all_kinds_fit_a_small_dark_screen_without_complaints(
     browser: Browser, sample_study: Any, count: int, num_objectives: int
@@ -173,7 +101,7 @@ def test_several_targets_are_compared_in_a_heat_map(browser: Browser, sample_stu
 
 
 def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_study: Any, tmp_path: Path) -> None:
-    study, uri = sample_study("digits").search(15), f"sqlite:///{tmp_path}/mlflow.db"
+    study, uri = sample_study("digits").search(120), f"sqlite:///{tmp_path}/mlflow.db"
     sync(study.folder, uri)
     front = History.fold(read_events(study.folder)).front()
     with ui_server(uri) as base:
@@ -185,3 +113,23 @@ def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_
         (experiment,) = json.loads(unquote(url.partition("experiments=")[2]))
         browser.open(f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
         browser.until("['hypervolume', 'front_size', 'digits'].every((word) => document.body?.innerText.includes(word))")
+        check_views(browser, base, study.folder, [record.job.ask_index for record in front])
+
+
+def check_views(browser: Browser, base: str, folder: Path, front: list[int]) -> None:
+    """The front as a table with its columns, best first, then as charts; then all candidates, unfolded."""
+    browser.open(study_url(base, folder, View.FRONT), width=1500)
+    browser.until(f"document.body?.innerText.includes('{len(front)} matching runs')")
+    browser.until(
+        "['accuracy', 'host.latency_ms', 'parameters'].every((word) => document.querySelector('.ag-header').innerText.includes(word))"
+    )
+    assert browser.evaluate(f"{NAMES}.slice(0, {len(front)})") == [f"candidate {number}" for number in front]
+    browser.open(study_url(base, folder, View.CHARTS), width=1500)
+    browser.until(
+        "document.querySelectorAll('.js-plotly-plot .parcoords').length && document.querySelectorAll('.scatterlayer .point').length"
+    )
+    assert browser.evaluate("document.querySelectorAll('.scatterlayer .point').length") == len(front)
+    assert browser.evaluate("[...document.querySelectorAll('.js-plotly-plot')].some((plot) => plot.textContent.includes('stem.width'))")
+    browser.open(study_url(base, folder, View.CANDIDATES), width=1500)
+    browser.until("document.body?.innerText.includes('100 matching runs')")  # and a button for more of the 120
+    assert browser.until(f"{NAMES}.filter((name) => name.startsWith('candidate ')).length") > 20

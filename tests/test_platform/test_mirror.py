@@ -67,7 +67,8 @@ def assert_equals_ledger(tracking_uri: str, folder: Path, experiment: str) -> di
         run = by_key[key]
         assert run.data.tags["mlflow.parentRunId"] == by_key["study"].info.run_id
         assert run.data.tags["paretune.outcome"] == record.outcome
-        assert run.data.params == {name: str(choice) for name, choice in record.choices.items()}
+        assert run.data.params == {name: str(choice) for name, choice in record.choices.items() if name != "activation"}
+        assert run.data.tags["paretune.choice.activation"] == record.choices["activation"]  # no number: no axis of a plot
         wanted = {metric_name(name): value * (1000 if name.endswith("_s") else 1) for name, value in record.metrics.items()}
         assert {name: value for name, value in run.data.metrics.items() if not name.startswith("curve.")} == pytest.approx(wanted)
         assert run.info.status == ("FINISHED" if record.outcome is Outcome.OK else "FAILED")
@@ -143,7 +144,7 @@ def test_two_studies_on_a_new_store_are_mirrored_even_though_their_driver_was_ki
     assert set(parents) == {"first", "second"}
     assert parents["first"].info.status == "FINISHED"
     assert parents["first"].data.tags["paretune.screened"] == "2"
-    assert {item.path for item in client.list_artifacts(parents["first"].info.run_id)} == {"report.html", "spec.yaml"}
+    assert {item.path for item in client.list_artifacts(parents["first"].info.run_id)} == {"report.html", "spec.yaml", "candidates.json"}
     runs = client.search_runs([experiment.experiment_id], f"tags.paretune.study_id = '{parents['first'].data.tags['paretune.study_id']}'")
     assert len(runs) == 1 + 8 + 4
     curve = client.get_metric_history(next(run.info.run_id for run in runs if "curve.loss" in run.data.metrics), "curve.loss")

@@ -7,9 +7,10 @@ from paretune.platform.cli.device import device
 from paretune.platform.cli.group import EXIT_CODES, ParetuneGroup, examples
 from paretune.platform.cli.hardware import hardware
 from paretune.platform.cli.measure import measure
-from paretune.platform.cli.results import export, report, status, sync, ui
+from paretune.platform.cli.results import export, report, status
 from paretune.platform.cli.running import resume, run
 from paretune.platform.cli.specs import init, list_plugins, validate
+from paretune.platform.cli.tracking import register, sync, ui
 
 OVERVIEW = examples(
     "paretune init > my-study.yaml              a commented spec to start from",
@@ -30,7 +31,7 @@ def main() -> None:
     """Find networks that are accurate and fit the hardware they run on."""
 
 
-for command in (run, resume, status, report, ui, sync, export, list_plugins, validate, init, device, hardware, measure):
+for command in (run, resume, status, report, ui, sync, register, export, list_plugins, validate, init, device, hardware, measure):
     main.add_command(command)
 
 

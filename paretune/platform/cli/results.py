@@ -1,7 +1,6 @@
-"""Commands on a study that is there: its state, report, MLflow pages and networks."""
+"""Commands on a study that is there: its state, report and networks."""
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -41,45 +40,6 @@ def report(name: str, storage: Path, compare: tuple[str, ...]) -> None:
 
     others = [study_folder(other, storage) for other in compare]
     click.echo(write_report(study_folder(name, storage), compare=others))
-
-
-@click.command(
-    short_help="Open the MLflow UI on a study.",
-    epilog=examples("paretune ui digits", "paretune ui digits --no-open --port 5000      print the address only"),
-)
-@optional_name_argument
-@storage_option
-@click.option("--uri", help="MLflow store; default: the one of the study, or sqlite:///mlflow.db.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port on the loopback interface; default: a free one.")
-@click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
-def ui(name: str | None, storage: Path, uri: str | None, port: int | None, open_browser: bool) -> None:
-    """Start the MLflow UI on this machine and open it on the study; Ctrl-C ends it."""
-    from paretune.platform.cli.show import tracking_uri
-    from paretune.platform.mirror.ui import serve_ui
-
-    folder = study_folder(name, storage) if name else None
-    click.echo("starting the MLflow UI; Ctrl-C ends it", err=True)
-    serve_ui(uri or tracking_uri(folder), folder, port=port, open_browser=open_browser)
-
-
-@click.command(
-    short_help="Bring MLflow level with a study.",
-    epilog=examples("paretune sync digits", "paretune sync digits --uri http://127.0.0.1:5000"),
-)
-@name_argument
-@storage_option
-@click.option("--uri", help="MLflow store or server; default: the one of the study.")
-@json_option
-def sync(name: str, storage: Path, uri: str | None, as_json: bool) -> None:
-    """Bring MLflow level with a study's ledger, after the tracking server was away. Exit code 75: something still waits."""
-    from paretune.platform.cli.show import mirror_line, mirror_values, tracking_uri
-    from paretune.platform.mirror import sync as sync_mirror
-
-    folder = study_folder(name, storage)
-    state = sync_mirror(folder, uri or tracking_uri(folder), folder.name)
-    click.echo(json.dumps(mirror_values(state)) if as_json else f"MLflow: {mirror_line(state)}")
-    if state.waiting:
-        sys.exit(75)
 
 
 @click.command(

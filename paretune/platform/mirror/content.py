@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.core.trial import Outcome
-from paretune.platform.mirror.names import PARAM_CHARACTERS, entity_name, metric_name, metric_value, tag_text
+from paretune.platform.mirror.names import entity_name, metric_name, metric_value, tag_text
 from paretune.platform.record.header import Header
 from paretune.platform.record.history import History, Record
 from paretune.platform.record.jobs import Job, Purpose
@@ -16,6 +16,8 @@ from paretune.platform.record.redaction import redacted
 from paretune.platform.record.summary import Progress, status
 
 STUDY_TAG, STUDY_ID_TAG, KEY_TAG, FRONT_TAG = "paretune.study", "paretune.study_id", "paretune.key", "paretune.front"
+PURPOSE_TAG, OUTCOME_TAG, CHOICE_TAG = "paretune.purpose", "paretune.outcome", "paretune.choice."
+NOTE_TAG = "mlflow.note.content"
 FAILED = frozenset(Outcome) - {Outcome.OK, Outcome.INFEASIBLE}
 
 
@@ -53,11 +55,19 @@ def study_content(header: Header, study_id: str) -> RunContent:
         params[f"reference.{metric_name(item.metric)}"] = repr(metric_value(item.metric, item.reference))
     tags = {STUDY_TAG: tag_text(header.name), STUDY_ID_TAG: study_id, KEY_TAG: "study", "paretune.protocol": header.protocol}
     tags |= {f"paretune.{entity_name(name)}": tag_text(value) for name, value in header.provenance.items()}
-    return RunContent(key="study", name=tag_text(header.name), tags={**tags, "mlflow.note.content": description(header)}, params=params)
+    return RunContent(key="study", name=tag_text(header.name), tags={**tags, NOTE_TAG: description(header)}, params=params)
+
+
+def choice_tag(decision: str) -> str:
+    """The tag that holds the choice of a decision whose choices are no numbers: as a param it would spoil MLflow's parallel coordinates."""
+    return CHOICE_TAG + entity_name(decision)
 
 
 def candidate_content(record: Record, header: Header, *, study_id: str, on_front: bool) -> RunContent:
-    """A finished candidate or final training as a child run; link and times come from whoever writes it."""
+    """A finished candidate or final training as a child run; link and times come from whoever writes it.
+
+    Numeric decisions are its params, which the UI draws as axes; the others are tags, which it filters and groups by.
+    """
     job, evaluation = record.job, record.evaluation
     assert evaluation is not None
     final = job.purpose is Purpose.FINAL
@@ -65,9 +75,9 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
         STUDY_TAG: tag_text(header.name),
         STUDY_ID_TAG: study_id,
         KEY_TAG: job.id,
-        "paretune.purpose": job.purpose.value,
+        PURPOSE_TAG: job.purpose.value,
         "paretune.candidate": str(job.ask_index),
-        "paretune.outcome": evaluation.outcome.value,
+        OUTCOME_TAG: evaluation.outcome.value,
         "paretune.genotype": tag_text(json.dumps(list(job.genotype), separators=(",", ":"))),
         "paretune.architecture": tag_text(json.dumps(dict(record.choices), ensure_ascii=False)),
         "paretune.seed": str(job.seed),
@@ -76,7 +86,9 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
     tags |= {"paretune.epochs": f"{job.epochs} of {job.schedule_epochs}"} if job.schedule_epochs else {}
     tags |= {"paretune.message": tag_text(evaluation.message)} if evaluation.message else {}
     tags |= {"paretune.worker": tag_text(evaluation.worker)} if evaluation.worker else {}
-    params = {entity_name(name): str(choice) for name, choice in record.choices.items() if len(str(choice)) <= PARAM_CHARACTERS}
+    numeric = {decision.name for decision in header.decisions if decision.is_numeric}
+    tags |= {choice_tag(name): tag_text(str(choice)) for name, choice in record.choices.items() if name not in numeric}
+    params = {entity_name(name): str(choice) for name, choice in record.choices.items() if name in numeric}
     duration_ms = max(round(1000 * evaluation.duration_s), 0)
     points = [
         Point(name=metric_name(name), value=metric_value(name, value), step=0, offset_ms=duration_ms)
@@ -128,8 +140,8 @@ def spec_text(header: Header) -> str:
     return redacted("".join(changes) + (header.spec_text or json.dumps(dict(header.spec), indent=2)))
 
 
-def description(header: Header) -> str:
-    """What the names in the runs mean, as Markdown."""
+def description(header: Header, links: Mapping[str, str] | None = None) -> str:
+    """What the names in the runs mean, as Markdown, with links to pages of the UI by their titles."""
     rows = [f"| `{metric_name(name)}` | {_cell(metric.description)} |" for name, metric in header.metrics.items()]
     objectives = header.problem.objectives
     references = ", ".join(f"{metric_name(item.metric)} = {metric_value(item.metric, item.reference):g}" for item in objectives)
@@ -141,6 +153,7 @@ def description(header: Header) -> str:
         f"Candidates are the child runs; `tags.{FRONT_TAG} = 'true'` marks the Pareto front. "
         "Candidates that a limit on free costs stopped have no run.",
         "",
+        *([" · ".join(f"[{title}]({address})" for title, address in links.items()), ""] if links else []),
         "| metric | meaning |",
         "|---|---|",
         *rows,

@@ -8,8 +8,6 @@ from paretune.platform.record.redaction import plain
 
 _REFUSED = re.compile(r"[^0-9A-Za-z_.\- ]")
 NAME_CHARACTERS = 200
-PARAM_CHARACTERS = 500
-"""Longer choices are no params: MLflow cuts at 6,000 and shows far less."""
 TAG_CHARACTERS = 5000
 
 UNITS = {"s": ("ms", 1e3), "j": ("mj", 1e3), "w": ("mw", 1e3)}

@@ -4,33 +4,37 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
-from paretune.core.errors import StorageError
-from paretune.core.files import read_regular
+from paretune.platform.mirror.artifacts import Uploads, network_files, study_files
 from paretune.platform.mirror.content import (
     FRONT_TAG,
+    NOTE_TAG,
     RunContent,
     candidate_content,
+    description,
     progress_points,
-    spec_text,
     status_tags,
     study_content,
 )
-from paretune.platform.mirror.errors import Gone, Refused
+from paretune.platform.mirror.errors import Gone, Refused, Unavailable
 from paretune.platform.mirror.live import LiveStudy
+from paretune.platform.mirror.sending import Delivery, Parcel, Sender
 from paretune.platform.mirror.sink import Sink
 from paretune.platform.mirror.state import Memory, RunRow
+from paretune.platform.mirror.table import TABLE_TAG
+from paretune.platform.mirror.view import View, page, shared_views
 from paretune.platform.record.history import Record
 from paretune.platform.record.jobs import Purpose
-from paretune.platform.record.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
 STUDY_KEY = "study"
-BATCH_RUNS = 20
+BATCH_RUNS = 40
 BATCH_STEPS = 200
+STATUS_S = 5.0
+"""Between two looks at what the study's status has become, while candidates wait: it is counted over all of them."""
+LINKS = {View.FRONT: "Pareto front", View.CHARTS: "charts of the front", View.CANDIDATES: "all candidates"}
 SETTLED = ("done", "refused")
 
 
@@ -46,7 +50,8 @@ class Reconciler:
         self._num_seen = 0
         self._waiting: dict[str, Record] = {}
         self._failures: Counter[str] = Counter()
-        self._fresh: set[str] = set()
+        self._sender, self._uploads = Sender(sink, study_id), Uploads(memory, sink)
+        self._status_due_s = 0.0
         self._checked = False
         """Whether the parent run was seen on the server in this life."""
 
@@ -66,9 +71,7 @@ class Reconciler:
         parent = self._parent()
         batch = sorted(self._waiting.values(), key=lambda record: self._failures[record.job.id])[:BATCH_RUNS]
         front = self._live.front_keys()
-        self._remember(batch)
-        for record in batch:
-            self._send(record, parent, on_front=record.job.id in front)
+        self._send(batch, parent, front)
         behind = self._log_progress(parent)
         self._move_front(front)
         return bool(self._waiting) or behind
@@ -78,18 +81,21 @@ class Reconciler:
         self._checked = False
 
     def finish(self, folder: Path, *, ended: bool) -> None:
-        """Remove runs that were made twice, store spec and report, and end the parent run.
+        """Remove runs that were made twice, store the files, and end the parent run.
 
         Raises:
             Unavailable: MLflow fails.
         """
         parent = self._parent()
         self._remove_doubles()
-        self._upload(parent, "spec.yaml", spec_text(self._live.history.header))
-        try:
-            self._upload(parent, "report.html", read_regular(folder / "report.html").decode("utf-8", "replace"))
-        except (FileNotFoundError, StorageError):
-            logger.info("no report to store yet")
+        history = self._live.history
+        for name, content in study_files(history, folder):
+            self._uploads.put(parent.run_id or "", STUDY_KEY, name, content)
+        for key, name, content in network_files(history, folder):
+            row = self._memory.rows.get(key)
+            if row is not None and row.run_id is not None:
+                self._uploads.put(row.run_id, key, name, content)
+        self._sink.log(parent.run_id or "", [], TABLE_TAG, start_ms=parent.start_ms)
         self._set_status(parent, "FINISHED" if ended else "KILLED")
 
     def _take_in(self) -> None:
@@ -111,24 +117,58 @@ class Reconciler:
                 self._memory.doubt_everything()
                 self._num_seen = 0
                 self._take_in()
-        content = study_content(self._live.history.header, self._study_id)
         if row is None:
             row = RunRow(key=STUDY_KEY, state="sending", run_id=None, start_ms=_now_ms(), front="", doubtful=False)
             self._memory.announce([row])
-            self._make(row, None, content)
+            self._make_parent(row, look_first=False)
         elif row.run_id is None:
-            self._make(row, None, content, look_first=True)
+            self._make_parent(row, look_first=True)
         if row.state != "done":
-            self._sink.log_params(row.run_id or "", content.params)
+            self._sink.log_params(row.run_id or "", self._study_content().params)
             row.state = "done"
             self._memory.save([row])
         if not self._checked:
             self._checked = True
+            self._show_views(row)
             self._set_status(row, "RUNNING")
         return row
 
-    def _remember(self, batch: Sequence[Record]) -> None:
-        """Note durably that runs are about to be made."""
+    def _study_content(self) -> RunContent:
+        return study_content(self._live.history.header, self._study_id)
+
+    def _make_parent(self, row: RunRow, *, look_first: bool) -> None:
+        self._sender.make(Parcel(row=row, content=self._study_content(), look_first=look_first), None)
+        self._memory.save([row])
+
+    def _show_views(self, parent: RunRow) -> None:
+        """Keep views of the study in the experiment, with links to them on the parent run."""
+        header, experiment_id = self._live.history.header, self._sink.connect()
+        links = {title: page(view, experiment_id, self._study_id) for view, title in LINKS.items()}
+        try:
+            self._sink.tag_experiment(shared_views(header, self._study_id))
+            self._sink.log(parent.run_id or "", [], {NOTE_TAG: description(header, links)}, start_ms=parent.start_ms)
+        except Refused as error:
+            logger.warning("MLflow keeps no views of this study: %s", error)
+
+    def _send(self, batch: Sequence[Record], parent: RunRow, front: set[str]) -> None:
+        """Write the runs of candidates; what went wrong with the server is raised when every request has ended."""
+        records = {record.job.id: record for record in batch}
+        fresh = self._remember(batch)
+        parcels = []
+        for key, record in records.items():
+            content = candidate_content(record, self._live.history.header, study_id=self._study_id, on_front=key in front)
+            parcels.append(Parcel(row=self._memory.rows[key], content=content, look_first=key not in fresh))
+        failures = [
+            delivery.error
+            for delivery in self._sender.send(parcels, parent.run_id or "")
+            if not self._settle(delivery, records[delivery.parcel.row.key])
+        ]
+        for error in failures:
+            if error is not None:
+                raise error
+
+    def _remember(self, batch: Sequence[Record]) -> set[str]:
+        """Note durably that runs are about to be made; the keys of those that no earlier request can have made."""
         new = [
             RunRow(
                 key=record.job.id,
@@ -141,57 +181,34 @@ class Reconciler:
             for record in batch
             if record.job.id not in self._memory.rows
         ]
-        self._fresh = {row.key for row in new}
         if new:
             self._memory.announce(new)
+        return {row.key for row in new}
 
-    def _send(self, record: Record, parent: RunRow, *, on_front: bool) -> None:
-        """One candidate: create, fill, end. At most three calls."""
-        key = record.job.id
-        row = self._memory.rows[key]
-        content = candidate_content(record, self._live.history.header, study_id=self._study_id, on_front=on_front)
-        try:
-            self._failures[key] += 1
-            if row.run_id is None:
-                self._make(row, parent.run_id, content, look_first=key not in self._fresh)
-            assert row.run_id is not None
-            self._sink.complete(row.run_id, content, start_ms=row.start_ms)
-            row.state = "done"
-        except Gone:
-            row.run_id, row.state = None, "sending"  # somebody removed it for good: make it again
-            self._memory.save([row])
-            return
-        except Refused as error:
+    def _settle(self, delivery: Delivery, record: Record) -> bool:
+        """Remember what became of a run; whether the server answered."""
+        row, error = delivery.parcel.row, delivery.error
+        self._memory.save([row])
+        self._failures[row.key] += 1
+        if isinstance(error, Refused):
             logger.error("candidate %d: MLflow refuses its run: %s", record.job.ask_index, error)
-            row.state = "refused"
-        self._memory.save([row])
-        del self._waiting[key]
-
-    def _make(self, row: RunRow, parent_id: str | None, content: RunContent, *, look_first: bool = False) -> None:
-        """Make the run of a row, unless an earlier life made it."""
-        if look_first:
-            row.doubtful = True
-            found = self._sink.find(self._study_id, row.key)
-            if found:
-                row.run_id, row.start_ms = found[0]
-        self._fresh.discard(row.key)
-        if row.run_id is None:
-            row.run_id = self._sink.create(content, parent_id=parent_id, start_ms=row.start_ms)
-            row.front = content.tags.get(FRONT_TAG, "")
-        row.state = "created"
-        self._memory.save([row])
+        if error is None or isinstance(error, Refused):
+            del self._waiting[row.key]
+        return not isinstance(error, Unavailable)
 
     def _log_progress(self, parent: RunRow) -> bool:
         """Points of the parent run that are new; whether more are left."""
         first = int(self._memory.get("num_steps") or 0)
         last = min(first + BATCH_STEPS, len(self._live.steps))
         points = progress_points(self._live.steps[first:last], self._live.best[first:last])
-        tags = status_tags(self._live.history)
-        text = repr(sorted(tags.items()))
+        due = not self._waiting or time.monotonic() >= self._status_due_s
+        tags = status_tags(self._live.history) if due else {}
+        self._status_due_s = time.monotonic() + STATUS_S if due else self._status_due_s
+        text = repr(sorted(tags.items())) if due else self._memory.get("status_tags")
         if points or self._memory.get("status_tags") != text:
             self._sink.log(parent.run_id or "", points, tags, start_ms=parent.start_ms)
             self._memory.put("num_steps", str(last))
-            self._memory.put("status_tags", text)
+            self._memory.put("status_tags", text or "")
         return last < len(self._live.steps)
 
     def _move_front(self, front: set[str]) -> None:
@@ -216,16 +233,6 @@ class Reconciler:
                     self._sink.delete(run_id)
             row.doubtful = False
             self._memory.save([row])
-
-    def _upload(self, parent: RunRow, name: str, text: str) -> None:
-        digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        if self._memory.get(f"artifact.{name}") == digest:
-            return
-        try:
-            self._sink.upload(parent.run_id or "", name, redacted(text))
-        except Refused as error:
-            logger.error("MLflow refuses %s: %s", name, error)
-        self._memory.put(f"artifact.{name}", digest)
 
     def _set_status(self, parent: RunRow, status: str) -> None:
         if self._memory.get("parent_status") != status:

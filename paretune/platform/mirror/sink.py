@@ -3,28 +3,27 @@
 import contextlib
 import fcntl
 import os
-import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException, RestException
 
-from paretune.platform.mirror.address import sqlite_path, without_login
+from paretune.platform.mirror.address import shown, sqlite_path, without_login
+from paretune.platform.mirror.answers import sorted_error
 from paretune.platform.mirror.content import KEY_TAG, STUDY_ID_TAG, Point, RunContent
-from paretune.platform.mirror.errors import Gone, Refused, Unavailable
+from paretune.platform.mirror.errors import Unavailable
 from paretune.platform.mirror.names import entity_name
-from paretune.platform.record.redaction import plain
 
 PARENT_TAG = "mlflow.parentRunId"
 PAGE_RUNS = 1000
-SHOWN_CHARACTERS = 300
-NO_LOGIN = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
-FOREIGN = re.compile(r"failed with error code (\d+)|too many (\d+) error responses|not in a valid JSON format")
-CAUSE = re.compile(r"Caused by (\w+)")
+TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+CONNECTIONS = 4
+"""Requests at a time to a server or a database of its own: most of each is waiting. One to a SQLite file, which has one writer."""
+UPLOAD_TIMEOUT_S = 60
+"""For the answer to a file, which the server may first have to store elsewhere; other requests are answered at once."""
 
 
 class Sink:
@@ -41,6 +40,11 @@ class Sink:
         self._client: MlflowClient | None = None
         self._experiment_id: str | None = None
 
+    @property
+    def num_connections(self) -> int:
+        """How many runs may be written at a time."""
+        return 1 if sqlite_path(self.uri) is not None else CONNECTIONS
+
     def connect(self) -> str:
         """The experiment's id, once store and experiment are there.
 
@@ -54,7 +58,7 @@ class Sink:
                 if found is None:
                     self._experiment_id = client.create_experiment(self.experiment, artifact_location=_artifacts(self.uri, self.experiment))
                 elif found.lifecycle_stage != "active":
-                    raise Unavailable(f"experiment '{self.experiment}' is deleted on {self.uri}; restore it or name another")
+                    raise Unavailable(f"experiment '{self.experiment}' is deleted on {shown(self.uri)}; restore it or name another")
                 else:
                     self._experiment_id = found.experiment_id
                 self._client = client
@@ -114,10 +118,22 @@ class Sink:
         with self._errors():
             self.client.delete_run(run_id)
 
-    def upload(self, run_id: str, name: str, text: str) -> None:
-        """Store a text as an artifact of a run."""
+    def upload(self, run_id: str, name: str, content: bytes) -> None:
+        """Store an artifact of a run, under a name that may have folders."""
+        folder, _, file = name.rpartition("/")
+        with self._errors(), _patience(), tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, file)
+            path.write_bytes(content)
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment that others than this study may have tags in too."""
+        experiment_id = self.connect()
         with self._errors():
-            self.client.log_text(run_id, text, name)
+            known = self.client.get_experiment(experiment_id).tags
+            for name, value in tags.items():
+                if known.get(name) != value:
+                    self.client.set_experiment_tag(experiment_id, name, value)
 
     @property
     def client(self) -> MlflowClient:
@@ -131,45 +147,32 @@ class Sink:
         """Sort what MLflow raises: refused, gone, or to be tried again."""
         try:
             yield
-        except MlflowException as error:
-            raise self._sorted(error) from error
-        except (Unavailable, Refused, Gone):
-            raise
         except Exception as error:  # any class: database drivers and HTTP clients raise their own
-            raise Unavailable(f"{self.uri} fails: {_short(error)}") from error
-
-    def _sorted(self, error: MlflowException) -> Exception:
-        foreign = FOREIGN.search(str(error)) if not isinstance(error, RestException) else None
-        answer = (foreign[1] or foreign[2]) if foreign else None
-        if error.error_code in NO_LOGIN or answer in ("401", "403"):
-            return Unavailable(
-                f"{self.uri} refuses the login ({error.error_code}): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
-                "or MLFLOW_TRACKING_TOKEN"
-            )
-        if foreign:
-            shown = f"HTTP {answer}" if answer else "a page that is no JSON"
-            return Unavailable(f"{self.uri} answers {shown}: the server fails, or it is no MLflow server")
-        if error.error_code in UNKNOWN:
-            return Gone(_short(error))
-        if error.error_code in REFUSED:
-            return Refused(_short(error))
-        cause = CAUSE.search(str(error))
-        return Unavailable(f"{self.uri} does not answer: {cause[1] if cause else _short(error)}")
+            raise sorted_error(error, self.uri) from error
 
 
 def _metrics(points: Sequence[Point], start_ms: int) -> list[Metric]:
     return [Metric(point.name, point.value, start_ms + point.offset_ms, point.step) for point in points]
 
 
-def _short(error: Exception) -> str:
-    lines = plain(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:SHOWN_CHARACTERS] if lines else ''}"
-
-
 def _artifacts(uri: str, experiment: str) -> str | None:
     """Where artifacts go: beside a SQLite file, else where the server wants them."""
     path = sqlite_path(uri)
     return None if path is None else f"{(path.parent / 'mlartifacts').as_uri()}/{quote(entity_name(experiment))}"
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Wait longer for answers within the block; MLflow's client reads the variable at every request."""
+    before = os.environ.get(TIMEOUT_VARIABLE)
+    os.environ[TIMEOUT_VARIABLE] = str(UPLOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[TIMEOUT_VARIABLE]
+        else:
+            os.environ[TIMEOUT_VARIABLE] = before
 
 
 @contextlib.contextmanager

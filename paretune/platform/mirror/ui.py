@@ -1,7 +1,6 @@
 """The MLflow UI on this machine: one worker on loopback, opened on a study, ended with everything it started."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -16,15 +15,14 @@ from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
 
 from click import echo
 
 from paretune.core.errors import BadInput, TemporaryError
-from paretune.platform.mirror.address import is_server, sqlite_path, without_login
+from paretune.platform.mirror.address import is_server, shown, sqlite_path, without_login, without_secrets
 from paretune.platform.mirror.content import FRONT_TAG, KEY_TAG, STUDY_ID_TAG
 from paretune.platform.mirror.state import study_id
-from paretune.platform.record.redaction import plain
+from paretune.platform.mirror.view import View, compare_page, page
 from paretune.platform.spec.environment import resolve_env
 
 if TYPE_CHECKING:
@@ -48,6 +46,7 @@ def serve_ui(
     tracking_uri: str,
     study: Path | None = None,
     *,
+    view: View = View.COMPARE,
     port: int | None = None,
     open_browser: bool = False,
     announce: Callable[[str], None] = echo,
@@ -56,7 +55,8 @@ def serve_ui(
 
     Args:
         tracking_uri: MLflow's, may hold `${env:NAME}`. For a database a server is started on loopback; a server that is there is used.
-        study: folder of the study on whose front to open; None opens the list of experiments.
+        study: folder of the study to open; None opens the list of experiments.
+        view: what to open of it.
         port: of our server; None takes a free one.
         open_browser: open the page in the user's browser too.
         announce: called with the address of the page when it can be opened.
@@ -69,7 +69,7 @@ def serve_ui(
     uri = without_login(resolve_env(tracking_uri))
     with _terminated_like_interrupted(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         base_url = uri.rstrip("/") if is_server(uri) else stack.enter_context(ui_server(uri, port=port))
-        url = study_url(base_url, study) if study else base_url
+        url = study_url(base_url, study, view) if study else base_url
         announce(url)
         if open_browser:
             webbrowser.open(url)
@@ -87,52 +87,55 @@ def ui_server(tracking_uri: str, *, port: int | None = None) -> Iterator[str]:
     """
     path = sqlite_path(tracking_uri)
     if path is not None and not path.exists():
-        raise BadInput(f"nothing was logged to {tracking_uri} yet: run a study first, or name another place")
+        raise BadInput(f"nothing was logged to {shown(tracking_uri)} yet: run a study first, or name another place")
     chosen = _free_port(port)
     with tempfile.TemporaryFile() as log:
         process = _start(tracking_uri, chosen, log)
         try:
             url = f"http://{HOST}:{chosen}"
-            _wait_until_it_answers(process, url, log)
+            _wait_until_it_answers(process, url, log, tracking_uri)
             yield url
         finally:
             _stop(process)
 
 
-def study_url(base_url: str, folder: Path) -> str:
-    """The page that shows a study: its front side by side, or its list of runs while the front has no two members.
+def study_url(base_url: str, folder: Path, view: View = View.COMPARE) -> str:
+    """The page that shows a study.
 
-    The compare page is used because MLflow's list shows the candidates only after a click on the study: they are nested runs.
+    Args:
+        base_url: of the server.
+        folder: of the study.
+        view: `COMPARE` gives the table of all candidates while the front has no two members, which MLflow needs to compare.
 
     Raises:
         BadInput: there is no study, or the server does not know it.
-        TemporaryError: the server does not answer.
+        TemporaryError: the server does not answer, or refuses the login.
     """
     from mlflow import MlflowClient  # 3 s
     from mlflow.exceptions import MlflowException
 
-    of_study = f"tags.`{STUDY_ID_TAG}` = '{study_id(folder)}'"
+    from paretune.platform.mirror.answers import sorted_error
+
+    study = study_id(folder)
     try:
-        return _study_url(MlflowClient(base_url), base_url, of_study, folder)
+        return f"{base_url}/{_page(MlflowClient(base_url), base_url, study, folder, view)}"
     except MlflowException as error:
-        lines = plain(str(error)).splitlines()
-        raise TemporaryError(f"MLflow at {base_url} does not answer: {lines[0] if lines else error.error_code}") from error
+        raise TemporaryError(str(sorted_error(error, base_url))) from error
 
 
-def _study_url(client: "MlflowClient", base_url: str, of_study: str, folder: Path) -> str:
+def _page(client: "MlflowClient", base_url: str, study: str, folder: Path, view: View) -> str:
+    of_study = f"tags.`{STUDY_ID_TAG}` = '{study}'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
     parents = client.search_runs(experiments, f"{of_study} and tags.`{KEY_TAG}` = 'study'", max_results=1)
     if not parents:
         raise BadInput(f"MLflow at {base_url} does not know the study in {folder}. Bring it there with 'paretune sync {folder.name}'")
     experiment_id = parents[0].info.experiment_id
+    if view is not View.COMPARE:
+        return page(view, experiment_id, study)
     front = client.search_runs([experiment_id], f"{of_study} and tags.`{FRONT_TAG}` = 'true'", max_results=COMPARED_RUNS)
-    if len(front) < 2:  # MLflow compares at least two
-        return f"{base_url}/#/experiments/{experiment_id}/runs?searchFilter={quote(of_study)}"
-    return f"{base_url}/#/compare-runs?runs={_json([run.info.run_id for run in front])}&experiments={_json([experiment_id])}"
-
-
-def _json(values: list[str]) -> str:
-    return quote(json.dumps(values, separators=(",", ":")))
+    if len(front) < 2:
+        return page(View.CANDIDATES, experiment_id, study)
+    return compare_page(experiment_id, [run.info.run_id for run in front])
 
 
 def _free_port(port: int | None) -> int:
@@ -158,7 +161,7 @@ def _start(tracking_uri: str, port: int, log: IO[bytes]) -> "subprocess.Popen[by
     )
 
 
-def _wait_until_it_answers(process: "subprocess.Popen[bytes]", url: str, log: IO[bytes]) -> None:
+def _wait_until_it_answers(process: "subprocess.Popen[bytes]", url: str, log: IO[bytes], tracking_uri: str) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310 - our own http address
@@ -166,7 +169,7 @@ def _wait_until_it_answers(process: "subprocess.Popen[bytes]", url: str, log: IO
                 return
         time.sleep(0.2)
     log.seek(0)
-    words = plain(log.read().decode("utf-8", "replace")).strip().splitlines()
+    words = without_secrets(log.read().decode("utf-8", "replace"), tracking_uri).strip().splitlines()
     state = f"ended with code {process.returncode}" if process.poll() is not None else f"did not answer within {START_S:.0f} s"
     raise TemporaryError(f"the MLflow server {state}: {' | '.join(words[-3:])}")
 

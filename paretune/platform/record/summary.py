@@ -67,6 +67,12 @@ def final_spreads(group: Iterable[Record]) -> dict[str, Spread]:
     return {name: Spread.of(found) for name, found in values.items()}
 
 
+def best_seed(problem: Problem, group: Iterable[Record]) -> Record | None:
+    """The final training with the best validation value of the first objective; None where none succeeded. The test set decides nothing."""
+    succeeded = [record for record in group if record.outcome is Outcome.OK]
+    return min(succeeded, key=lambda record: (problem.minimised(record.metrics)[0], record.job.seed_index), default=None)
+
+
 def status(history: History) -> str:
     """`searching`, `search ended` (the front is yet to be retrained) or `finished`."""
     if "final" in history.phases:

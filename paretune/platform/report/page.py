@@ -22,6 +22,9 @@ from paretune.platform.report.predictions import foreseen, prediction_figures, p
 from paretune.platform.report.rank_agreement import rank_agreement
 
 REPORT_FILE = "report.html"
+FRONT_PAGE = "figures/pareto-front.html"
+FIGURE_PAGES = {FRONT_PAGE: "Pareto front", "figures/parallel-coordinates.html": "Decisions and metrics"}
+"""Name below the study's folder -> title."""
 
 
 def write_report(folder: Path, *, compare: Sequence[Path] = ()) -> Path:
@@ -45,6 +48,33 @@ def write_report(folder: Path, *, compare: Sequence[Path] = ()) -> Path:
     path = folder / REPORT_FILE
     write_durably(path, render(history, others, folder=folder).encode("utf-8"))
     return path
+
+
+def write_figures(folder: Path) -> list[Path]:
+    """Write the front and the parallel coordinates of a study as pages of their own, which MLflow shows beside its runs.
+
+    Returns:
+        The pages, in `figures/` below the study's folder; none while there is nothing to draw.
+
+    Raises:
+        BadInput: there is no study.
+        StorageError: a page cannot be written.
+    """
+    history = History.fold(read_events(folder), details=False)
+    front = history.front()
+    points = collect(history, front)
+    objectives = [objective.metric for objective in history.problem.objectives]
+    hover = [hover_text(point, objectives) for point in points.all]
+    written = []
+    for name, title in FIGURE_PAGES.items():
+        figures: dict[str, Figure] = {}
+        body = _front_part(history, front, points, figures) if name == FRONT_PAGE else _parallel_part(history, points, figures)
+        if figures:
+            (folder / name).parent.mkdir(exist_ok=True)
+            page = document(f"{history.header.name} · {title}", section(title, "figure", body), {"figures": figures, "hover": hover})
+            write_durably(folder / name, page.encode("utf-8"))
+            written.append(folder / name)
+    return written
 
 
 def render(history: History, others: Sequence[History] = (), *, folder: Path) -> str:

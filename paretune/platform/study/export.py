@@ -14,8 +14,8 @@ from paretune.core.protocols import Measurement
 from paretune.core.trial import Outcome
 from paretune.platform.execution.measure import measure_here
 from paretune.platform.record.history import History, Record
+from paretune.platform.record.summary import best_seed
 from paretune.platform.study.api import recorded_spec
-from paretune.platform.study.networks import best_seed
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.study import job_factory, judged_examples, read_history
 
@@ -44,7 +44,7 @@ def export_candidate(folder: Path, ask_index: int, target: Path, *, announce: Ca
     if os.path.lexists(target):
         raise BadInput(f"{target}: exists already; choose another folder with --to")
     target.parent.mkdir(parents=True, exist_ok=True)
-    best = best_seed(history, history.finals().get(ask_index, []))
+    best = best_seed(history.problem, history.finals().get(ask_index, []))
     trained = None if best is None else folder / "work" / best.job.id / "network"
     with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}export-", dir=target.parent) as scratch:
         if trained is None or not trained.is_dir():

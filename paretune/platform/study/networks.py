@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from paretune.core.trial import Outcome
-from paretune.platform.record.history import History, Record
+from paretune.platform.record.history import History
+from paretune.platform.record.summary import best_seed
 
 FILES = ("network.onnx", "network.safetensors", "network.json")
 
@@ -21,7 +21,7 @@ def publish_networks(folder: Path, history: History) -> list[Path]:
     shutil.rmtree(staging, ignore_errors=True)
     names = []
     for rank, ask_index in enumerate(ranked, start=1):
-        best = best_seed(history, finals[ask_index])
+        best = best_seed(history.problem, finals[ask_index])
         source = None if best is None else folder / "work" / best.job.id / "network"
         if source is not None and source.is_dir():
             name = f"{rank:02d}-candidate-{ask_index}"
@@ -32,9 +32,3 @@ def publish_networks(folder: Path, history: History) -> list[Path]:
     shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
     return [target / name for name in names]
-
-
-def best_seed(history: History, group: list[Record]) -> Record | None:
-    """The final training with the best validation value of the first objective; None where none succeeded."""
-    succeeded = [record for record in group if record.outcome is Outcome.OK]
-    return min(succeeded, key=lambda record: (history.problem.minimised(record.metrics)[0], record.job.seed_index), default=None)

@@ -26,7 +26,7 @@ from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
-from paretune.platform.report import write_report
+from paretune.platform.report import write_figures, write_report
 from paretune.platform.spec.compare import ROADS
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.networks import publish_networks
@@ -147,6 +147,8 @@ def run_study(
             _run_phases(folder, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
             networks = publish_networks(folder, history)
             report = write_report(folder)
+            if mirror:
+                write_figures(folder)
             state = mirror.finish(timeout_s=MIRROR_DRAIN_S) if mirror else None
     return StudyResult(folder=folder, history=read_history(folder), report=report, networks=tuple(networks), mirror=state)
 

@@ -1,0 +1,116 @@
+"""A large study mirrored to an MLflow server on PostgreSQL: how long it takes, and what it costs the search that runs meanwhile.
+
+    python benchmarks/mlflow_postgres.py [--quick]
+
+First a ledger of 10,000 candidates of a real search with formulas in place of training is brought into MLflow by `paretune sync`, and
+its runs are counted there. Then the same study of 100 ms candidates runs on two workers of a local Ray without tracking and with it, in
+turn; the ratio is that of the fastest rounds (other programs only ever add time). Server and database run when nothing else does
+(SCHED_IDLE) while a search is timed: in real life they are on another machine.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from goals import Goal, report_goals
+from mlflow_outage import SLOTS, WORK_S, search
+from team_server import mlflow_server, postgres
+
+from paretune.platform.execution.cluster import prepare_environment, ray_cluster
+from paretune.platform.execution.phase import Done
+from paretune.platform.mirror import sync
+from paretune.platform.record.history import History
+from paretune.platform.record.jobs import Job
+from paretune.platform.record.ledger import read_events
+from paretune.searchers.nsga2 import NSGA2
+from paretune.spaces.digits_conv import DigitsConv
+from paretune.testing.studies import open_formula_study
+
+PROMISED_CANDIDATES, PROMISED_S = 10_000, 600.0
+NAME = "large"
+
+
+def write_ledger(folder: Path, count: int) -> History:
+    """A finished search of `count` candidates, one after another in this process."""
+    study = open_formula_study(
+        folder,
+        space=DigitsConv(input_shape=(1, 8, 8), num_classes=10),
+        make_searcher=lambda space, problem: NSGA2(space, problem, seed=1, population=50),
+        trials=count,
+    )
+    with contextlib.closing(study.ledger):
+        while not isinstance(job := study.phase.next_job(), Done):
+            assert isinstance(job, Job)
+            study.phase.finished(job.id, study.evaluator.evaluate(job, folder))
+    return History.fold(read_events(folder), details=False)
+
+
+def mirrored(folder: Path, history: History, server: str) -> tuple[float, int]:
+    """Seconds to bring MLflow level, and how many runs are missing or double there."""
+    from mlflow import MlflowClient
+
+    start_s = time.monotonic()
+    state = sync(folder, server, NAME, timeout_s=3600)
+    taken_s = time.monotonic() - start_s
+    if state.waiting:
+        raise TimeoutError(f"{state.waiting} candidates wait: {state.message}")
+    client, wanted = MlflowClient(server), Counter(["study", *(record.job.id for record in history.arrivals())])
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    found: Counter[str] = Counter()
+    token: str | None = None
+    while token != "":
+        runs = client.search_runs([experiment.experiment_id], max_results=5000, page_token=token)
+        found.update(run.data.tags.get("paretune.key", "?") for run in runs)
+        token = runs.token or ""
+    return taken_s, (wanted - found).total() + (found - wanted).total()
+
+
+def search_times(folder: Path, server: str, *, count: int, rounds: int) -> dict[str, list[float]]:
+    """Search times in seconds by kind of tracking."""
+    times_s: dict[str, list[float]] = {"none": [], "postgres": []}
+    with ray_cluster(address=None, num_cpus=SLOTS):
+        search(folder, "warm-up", 20, "none")  # the first workers of a Ray take longer to come up
+        print(f"{count} candidates of {1e3 * WORK_S:.0f} ms on {SLOTS} workers; search time in s\nround     none postgres")
+        for number in range(rounds):
+            order = ("none", "postgres") if number % 2 == 0 else ("postgres", "none")
+            for kind in order:
+                times_s[kind].append(search(folder, f"{kind}-{number}", count, "none" if kind == "none" else server)[0])
+            print(f"{number:>5} " + " ".join(f"{found[-1]:>8.2f}" for found in times_s.values()), flush=True)
+    return times_s
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="300 candidates instead of 10,000, two rounds of 100 instead of six of 400")
+    quick = parser.parse_args().quick
+    large, count, rounds = (300, 100, 2) if quick else (PROMISED_CANDIDATES, 400, 6)
+    prepare_environment()
+    with tempfile.TemporaryDirectory() as scratch, postgres() as database:
+        folder = Path(scratch)
+        history = write_ledger(folder / NAME, large)
+        with mlflow_server(database, folder) as server:
+            taken_s, num_wrong = mirrored(folder / NAME, history, server)
+            print(
+                f"{large:,} candidates mirrored in {taken_s:.0f} s: {1e3 * taken_s / large:.1f} ms each; wrong runs: {num_wrong}",
+                flush=True,
+            )
+        with mlflow_server(database, folder, idle=True) as server:
+            times_s = search_times(folder, server, count=count, rounds=rounds)
+    ratio = min(times_s["postgres"]) / min(times_s["none"])
+    print(f"fastest round, ratio to none: {ratio:.3f}")
+    return report_goals(
+        [
+            Goal(name="mirror_s_for_10000_candidates", value=taken_s * PROMISED_CANDIDATES / large, sense="<=", bound=PROMISED_S),
+            Goal(name="search_time_ratio_mirrored", value=ratio, sense="<=", bound=1.02),
+            Goal(name="missing_or_double_runs", value=num_wrong, sense="<=", bound=0),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
