@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from paretune import __version__
-from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, SpecError, StudyLocked
+from paretune.core.errors import LedgerDamaged, ParetuneError, SpecError, StudyLocked
+from paretune.platform.cli.cluster import cluster
 from paretune.platform.cli.device import device
 from paretune.platform.cli.group import EXIT_CODES, INTERRUPT_EXIT, ParetuneGroup, examples
 from paretune.platform.cli.hardware import hardware
+from paretune.platform.cli.jobs import logs, network_option, show_submitted, stop, submit
 from paretune.platform.cli.measure import measure
+from paretune.platform.cli.options import json_option, overrides_of, set_option, spec_argument
 from paretune.platform.cli.studies import STORAGE, again, complete_study, free_name, refuse_taken_name, study_folder
 
 if TYPE_CHECKING:
@@ -40,9 +43,8 @@ def main() -> None:
     """Find networks that are accurate and fit the hardware they run on."""
 
 
-main.add_command(device)
-main.add_command(hardware)
-main.add_command(measure)
+for command in (cluster, device, hardware, logs, measure, stop, submit):
+    main.add_command(command)
 
 storage_option = click.option(
     "--storage",
@@ -53,13 +55,8 @@ storage_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder that holds the studies.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 address_option = click.option("--address", help="Ray cluster, HOST:PORT or 'auto'; default: a local Ray for this run.")
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a field of the spec, e.g. budget.trials=8."
-)
 quiet_option = click.option("--quiet", is_flag=True, help="No progress display.")
-spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 name_argument = click.argument("name", shell_complete=complete_study)
 optional_name_argument = click.argument("name", required=False, shell_complete=complete_study)
 
@@ -86,7 +83,7 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
     from paretune.platform.study.plan import build_plan
     from paretune.platform.study.study import SpecSource, create_study, run_study
 
-    values = _overrides(overrides)
+    values = overrides_of(overrides)
     if name is not None:
         values["name"] = name
     loaded = read_spec(spec, values)
@@ -141,7 +138,7 @@ def resume(
     if repair:
         _show_repair(folder, repair_ledger(folder))
     progress = _progress(quiet or as_json)
-    values = _overrides(overrides)
+    values = overrides_of(overrides)
     result = _run_or_say_how_to_resume(
         folder, lambda: resume_study(folder, spec=spec, overrides=values or None, address=address, takeover=takeover, progress=progress)
     )
@@ -150,16 +147,24 @@ def resume(
 
 @main.command(
     short_help="Show where a study is, or all studies.",
-    epilog=examples("paretune status                 one line a study", "paretune status digits --json   everything, for scripts"),
+    epilog=examples(
+        "paretune status                 one line a study",
+        "paretune status digits --json   everything, for scripts",
+        "paretune status --address http://127.0.0.1:8265      studies that were submitted to a cluster",
+    ),
 )
 @optional_name_argument
 @storage_option
+@click.option("--address", help="Job server of a cluster, HOST:PORT or URL: what was submitted there.")
+@network_option
 @json_option
-def status(name: str | None, storage: Path, as_json: bool) -> None:
+def status(name: str | None, storage: Path, address: str | None, allow_network: bool, as_json: bool) -> None:
     """Show where a study is, or list all studies. Works while a study runs."""
     from paretune.platform.cli.show import show_studies, show_study
 
-    if name is None:
+    if address is not None:
+        show_submitted(name, address, allow_network=allow_network, as_json=as_json)
+    elif name is None:
         show_studies(storage, as_json=as_json)
     else:
         show_study(study_folder(name, storage), as_json=as_json)
@@ -250,7 +255,7 @@ def validate(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from paretune.platform.study.plan import build_plan
 
     try:
-        loaded = read_spec(spec, _overrides(overrides))
+        loaded = read_spec(spec, overrides_of(overrides))
         plan = build_plan(loaded, thorough=True)
     except SpecError as error:
         if not as_json:
@@ -314,16 +319,6 @@ def _show_repair(folder: Path, report: "RepairReport") -> None:
             f"nothing of the ledger of study '{folder.name}' could be kept, so it cannot go on. The results of its candidates lie in "
             f"{folder / 'results'}. Run the same spec under another name"
         )
-
-
-def _overrides(pairs: tuple[str, ...]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for pair in pairs:
-        path, equals, value = pair.partition("=")
-        if not equals or not path:
-            raise BadInput(f"--set {pair!r}: expected PATH=VALUE, for example --set budget.trials=8")
-        values[path.strip()] = value
-    return values
 
 
 def _progress(quiet: bool) -> "Progress":

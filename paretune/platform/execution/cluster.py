@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
+from paretune.platform.execution.credentials import TOKEN_FILE, use_token
 
 MIB = 2**20
 CONNECT_S = 5.0
@@ -54,9 +55,9 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     """
     check_address(address)
     prepare_environment()
-    token = Path("~/.ray/auth_token").expanduser()
-    if address is not None and token.exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    token = Path(TOKEN_FILE).expanduser()
+    if address is not None:
+        use_token()
     import ray
 
     if address is None and ray.is_initialized():
