@@ -14,7 +14,7 @@ import paretune
 from paretune.core.errors import BadInput, ClusterLost, StudyLocked, UnknownName
 from paretune.platform.clusters.order import Order, folder_to_ship, runtime_env
 from paretune.platform.execution.cluster import prepare_environment
-from paretune.platform.execution.credentials import TOKEN_FILE, use_token
+from paretune.platform.execution.credentials import refusal, use_token
 from paretune.platform.record.redaction import plain, redacted
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -23,7 +23,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STUDY = "paretune.study"
 STORAGE = "paretune.storage"
 STOP_WAIT_S = 60.0
-COPY_TOKEN = f"Copy the cluster's {TOKEN_FILE} to this machine (mode 600)"
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+"""Modules of Ray that tell of every package they send."""
 LIVING = ("PENDING", "RUNNING")
 TAIL_PAUSE_S = 1.0
 
@@ -66,12 +67,13 @@ class JobServer:
         self._address = job_address(address, allow_network=allow_network)
         self.shown = redacted(self._address)
         prepare_environment()
-        self._has_token = use_token()
+        use_token()
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray lets them win over what the user asked for
             os.environ.pop(name, None)
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
+        for module in CHATTY:
+            logging.getLogger(module).setLevel(logging.WARNING)
         with self._explained():
             self._client: Any = JobSubmissionClient(self._address)
             self._jobs()
@@ -170,18 +172,12 @@ class JobServer:
         try:
             yield
         except AuthenticationError as error:
-            raise BadInput(self._refusal()) from error
+            raise BadInput(refusal(f"the cluster at {self.shown}")) from error
         except (RequestException, ConnectionError, ClientError) as error:
             hint = "Open the tunnel with 'ray dashboard cluster.yaml', or give the job server with --address HOST:8265"
             raise BadInput(f"no Ray job server answers at {self.shown}: {_reason(error)}. {hint}") from error
         except (RuntimeError, ValueError) as error:
             raise ClusterLost(f"the job server at {self.shown} did not do it: {_reason(error)}") from error
-
-    def _refusal(self) -> str:
-        if not self._has_token:
-            return f"the cluster at {self.shown} wants a token, and there is none here. {COPY_TOKEN}"
-        source = "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN_FILE
-        return f"the cluster at {self.shown} refuses the token of {source}: it has another one. {COPY_TOKEN}"
 
 
 def job_address(address: str | None, *, allow_network: bool = False) -> str:

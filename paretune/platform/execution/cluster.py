@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
-from paretune.platform.execution.credentials import TOKEN_FILE, use_token
+from paretune.platform.execution.credentials import TOKEN_FILE, refuse_wrong_token, use_token
 
 MIB = 2**20
 CONNECT_S = 5.0
@@ -58,6 +58,8 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     token = Path(TOKEN_FILE).expanduser()
     if address is not None:
         use_token()
+        if address != "auto":
+            refuse_wrong_token(address)
     import ray
 
     if address is None and ray.is_initialized():
