@@ -36,7 +36,8 @@ with mock_aws():
     told["resources"] = {name: item["resources"] for name, item in config["available_node_types"].items()}
     group = config["available_node_types"]["cpu"]["node_config"]["SecurityGroupIds"]
     rules = ec2.describe_security_groups(GroupIds=group)["SecurityGroups"][0]["IpPermissions"]
-    told["open"] = [[rule.get("FromPort"), rule.get("ToPort")] for rule in rules for item in rule["IpRanges"] if item["CidrIp"] == "0.0.0.0/0"]
+    world = [rule for rule in rules for item in rule["IpRanges"] if item["CidrIp"] == "0.0.0.0/0"]
+    told["open"] = [[rule.get("FromPort"), rule.get("ToPort")] for rule in world]
     provider = AWSNodeProvider(config["provider"], config["cluster_name"])
     for name, item in config["available_node_types"].items():
         kind = "head" if name == config["head_node_type"] else "worker"
@@ -46,7 +47,8 @@ with mock_aws():
     for reservation in ec2.describe_instances()["Reservations"]:
         for machine in reservation["Instances"]:
             tags = {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
-            told["made"][tags[TAG_RAY_USER_NODE_TYPE]] = [machine["InstanceType"], machine.get("InstanceLifecycle", "on demand"), tags["ray-cluster-name"]]
+            market = machine.get("InstanceLifecycle", "on demand")
+            told["made"][tags[TAG_RAY_USER_NODE_TYPE]] = [machine["InstanceType"], market, tags["ray-cluster-name"]]
     provider.terminate_nodes(provider.non_terminated_nodes({}))
     told["left"] = provider.non_terminated_nodes({})
 print("TOLD " + json.dumps(told))

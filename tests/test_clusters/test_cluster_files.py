@@ -53,19 +53,44 @@ def test_what_a_shipped_file_leaves_to_the_user_is_named_and_keeps_it_from_start
         assert (example in text.partition("cluster_name:")[2]) == (example in told)
 
 
+OPEN = {"FromPort": 8265, "ToPort": 8265, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 MISTAKES: dict[str, tuple[Change, str, str]] = {
     # what Ray's schema refuses
     "unknown field": (lambda v: v.update(idle_timeout_minuts=5), "idle_timeout_minuts", "Did you mean 'idle_timeout_minutes'?"),
-    "text for a number": (lambda v: v.update(idle_timeout_minutes="5"), "idle_timeout_minutes", "expected a number, got text '5'. Remove the quotes"),
-    "tag as text": (lambda v: types(v)["analog"]["resources"].update(analog="4"), "available_node_types.analog.resources.analog", "a whole number"),
+    "text for a number": (
+        lambda v: v.update(idle_timeout_minutes="5"),
+        "idle_timeout_minutes",
+        "expected a number, got text '5'. Remove the quotes",
+    ),
+    "tag as text": (
+        lambda v: types(v)["analog"]["resources"].update(analog="4"),
+        "available_node_types.analog.resources.analog",
+        "a whole number",
+    ),
     "node type without resources": (lambda v: types(v)["cpu"].pop("resources"), "available_node_types.cpu.resources", "is missing"),
-    "unknown field of a node type": (lambda v: types(v)["gpu"].update(max_worker=3), "available_node_types.gpu.max_worker", "Did you mean 'max_workers'?"),
+    "unknown field of a node type": (
+        lambda v: types(v)["gpu"].update(max_worker=3),
+        "available_node_types.gpu.max_worker",
+        "Did you mean 'max_workers'?",
+    ),
     # what Ray accepts although it is wrong
     "no name": (lambda v: v.pop("cluster_name"), "cluster_name", "is missing"),
     "negative": (lambda v: types(v)["gpu"].update(max_workers=-1), "available_node_types.gpu.max_workers", "at least 0"),
-    "min above max": (lambda v: types(v)["cpu"].update(min_workers=9), "available_node_types.cpu.min_workers", "9 machines at least, but max_workers is 8"),
-    "sum of min": (lambda v: v.update(max_workers=7) or [item.update(min_workers=4, max_workers=4) for item in types(v).values()], "max_workers", "are 16"),
-    "more than all": (lambda v: types(v)["cpu"].update(max_workers=99), "available_node_types.cpu.max_workers", "of the whole cluster is 24"),
+    "min above max": (
+        lambda v: types(v)["cpu"].update(min_workers=9),
+        "available_node_types.cpu.min_workers",
+        "9 machines at least, but max_workers is 8",
+    ),
+    "sum of min": (
+        lambda v: v.update(max_workers=7) or [item.update(min_workers=4, max_workers=4) for item in types(v).values()],
+        "max_workers",
+        "are 16",
+    ),
+    "more than all": (
+        lambda v: types(v)["cpu"].update(max_workers=99),
+        "available_node_types.cpu.max_workers",
+        "of the whole cluster is 24",
+    ),
     "head of no type": (lambda v: v.update(head_node_type="heat"), "head_node_type", "Did you mean 'head'?"),
     "no CPU": (lambda v: types(v)["cpu"].update(resources={}), "available_node_types.cpu.resources", "CPU is missing"),
     # what is not safe
@@ -81,7 +106,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "opens the dashboard and job server on 0.0.0.0",
     ),
     "open port": (
-        lambda v: v["provider"]["security_group"].update(IpPermissions=[{"FromPort": 8265, "ToPort": 8265, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]),
+        lambda v: v["provider"]["security_group"].update(IpPermissions=[OPEN]),
         "provider.security_group.IpPermissions[0]",
         "opens ports 8265 to 8265 to the whole world",
     ),
@@ -96,16 +121,40 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "available_node_types.gpu.node_config.InstanceMarketOptions.MarketType",
         "Did you mean 'spot'?",
     ),
-    "machine": (lambda v: types(v)["gpu"]["node_config"].update(InstanceType="g5.2xlarg"), "available_node_types.gpu.node_config.InstanceType", "Did you mean 'g5.2xlarge'?"),
-    "type of a value": (lambda v: types(v)["cpu"]["node_config"].update(ImageId=7), "available_node_types.cpu.node_config.ImageId", "AWS expects str, got 7"),
+    "machine": (
+        lambda v: types(v)["gpu"]["node_config"].update(InstanceType="g5.2xlarg"),
+        "available_node_types.gpu.node_config.InstanceType",
+        "Did you mean 'g5.2xlarge'?",
+    ),
+    "type of a value": (
+        lambda v: types(v)["cpu"]["node_config"].update(ImageId=7),
+        "available_node_types.cpu.node_config.ImageId",
+        "AWS expects str, got 7",
+    ),
     # our section
     "unknown field of ours": (lambda v: ours(v).update(storge="/x"), "metadata.paretune.storge", "Did you mean 'storage'?"),
-    "price of nothing": (lambda v: ours(v)["prices"]["per_hour"].update(gpus=1.0), "metadata.paretune.prices.per_hour.gpus", "Did you mean 'gpu'?"),
-    "negative price": (lambda v: ours(v)["prices"]["per_hour"].update(gpu=-1.0), "metadata.paretune.prices.per_hour.gpu", "greater than or equal to 0"),
+    "price of nothing": (
+        lambda v: ours(v)["prices"]["per_hour"].update(gpus=1.0),
+        "metadata.paretune.prices.per_hour.gpus",
+        "Did you mean 'gpu'?",
+    ),
+    "negative price": (
+        lambda v: ours(v)["prices"]["per_hour"].update(gpu=-1.0),
+        "metadata.paretune.prices.per_hour.gpu",
+        "greater than or equal to 0",
+    ),
     "relative storage": (lambda v: ours(v).update(storage="runs"), "metadata.paretune.storage", "is relative"),
-    "no hosts": (lambda v: ours(v)["static_hosts"]["edge"].update(hosts=[]), "metadata.paretune.static_hosts.edge.hosts", "at least 1 item"),
-    "name given twice": (lambda v: ours(v)["static_hosts"].update(cpu=ours(v)["static_hosts"]["edge"]), "metadata.paretune.static_hosts.cpu", "another name"),
-}  # fmt: skip
+    "no hosts": (
+        lambda v: ours(v)["static_hosts"]["edge"].update(hosts=[]),
+        "metadata.paretune.static_hosts.edge.hosts",
+        "at least 1 item",
+    ),
+    "name given twice": (
+        lambda v: ours(v)["static_hosts"].update(cpu=ours(v)["static_hosts"]["edge"]),
+        "metadata.paretune.static_hosts.cpu",
+        "another name",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)

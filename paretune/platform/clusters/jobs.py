@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import paretune
 from paretune.core.errors import BadInput, ClusterLost, StudyLocked, UnknownName
 from paretune.platform.clusters.order import Order, folder_to_ship, runtime_env
 from paretune.platform.execution.cluster import prepare_environment
-from paretune.platform.execution.credentials import refusal, use_token
+from paretune.platform.execution.credentials import own_token, refusal
 from paretune.platform.record.redaction import plain, redacted
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -23,6 +24,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STUDY = "paretune.study"
 STORAGE = "paretune.storage"
 STOP_WAIT_S = 60.0
+START_WAIT_S = 60.0
+NOT_YET = "No available agent"
+"""What the job server says while the head's agent starts."""
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 """Modules of Ray that tell of every package they send."""
 LIVING = ("PENDING", "RUNNING")
@@ -67,7 +71,7 @@ class JobServer:
         self._address = job_address(address, allow_network=allow_network)
         self.shown = redacted(self._address)
         prepare_environment()
-        use_token()
+        token = own_token()
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray lets them win over what the user asked for
             os.environ.pop(name, None)
         from ray.job_submission import JobSubmissionClient
@@ -75,7 +79,8 @@ class JobServer:
         for module in CHATTY:
             logging.getLogger(module).setLevel(logging.WARNING)
         with self._explained():
-            self._client: Any = JobSubmissionClient(self._address)
+            # The header is given, since Ray reads its token once and only where RAY_AUTH_MODE was set before.
+            self._client: Any = JobSubmissionClient(self._address, headers={"Authorization": f"Bearer {token}"} if token else {})
             self._jobs()
 
     def submissions(self, study: str | None = None) -> list[Submission]:
@@ -110,13 +115,26 @@ class JobServer:
             )
         number = _number(earlier[-1].id) + 1 if earlier else 1
         with self._explained(), folder_to_ship(order) as folder:
-            submission_id = self._client.submit_job(
-                entrypoint=order.entrypoint(),
-                submission_id=f"paretune-{name}-{number}",
-                runtime_env=runtime_env(folder, ship_code=order.ship_code),
-                metadata={STUDY: name, STORAGE: order.loaded.spec.storage, "paretune.version": paretune.__version__},
+            submission_id = self._submitted(
+                {
+                    "entrypoint": order.entrypoint(),
+                    "submission_id": f"paretune-{name}-{number}",
+                    "runtime_env": runtime_env(folder, ship_code=order.ship_code),
+                    "metadata": {STUDY: name, STORAGE: order.loaded.spec.storage, "paretune.version": paretune.__version__},
+                }
             )
         return next(item for item in self.submissions(name) if item.id == submission_id)
+
+    def _submitted(self, job: dict[str, Any]) -> str:
+        """Submit a job; a head that has just started takes none for some seconds."""
+        end_s = time.monotonic() + START_WAIT_S
+        while True:  # ends: by the clock
+            try:
+                return str(self._client.submit_job(**job))
+            except RuntimeError as error:
+                if NOT_YET not in str(error) or time.monotonic() > end_s:
+                    raise
+                time.sleep(TAIL_PAUSE_S)
 
     def logs(self, submission: Submission) -> str:
         """What a run printed so far."""
@@ -134,7 +152,8 @@ class JobServer:
             async for lines in self._client.tail_job_logs(submission.id):
                 show(plain(lines))
 
-        with self._explained():
+        with self._explained(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Ray calls aiohttp in its old way
             asyncio.run(tail())
         return self._ended(submission, timeout_s=STOP_WAIT_S)
 

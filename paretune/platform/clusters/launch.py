@@ -75,7 +75,8 @@ def look(loaded: LoadedCluster) -> None:
 def host_options(resources: Resources) -> list[str]:
     """Options of `ray start` for a machine that offers these; processors and GPUs that are not named are counted by Ray."""
     options = [f"{option}={resources[name]:g}" for name, option in (("CPU", "--num-cpus"), ("GPU", "--num-gpus")) if name in resources]
-    tags = {name: int(amount) if amount == int(amount) else amount for name, amount in sorted(resources.items()) if name not in ("CPU", "GPU")}
+    others = sorted((name, amount) for name, amount in resources.items() if name not in ("CPU", "GPU"))
+    tags = {name: int(amount) if amount == int(amount) else amount for name, amount in others}
     return [*options, f"--resources={json.dumps(tags, separators=(',', ':'))}"] if tags else options
 
 

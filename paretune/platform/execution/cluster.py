@@ -58,8 +58,6 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     token = Path(TOKEN_FILE).expanduser()
     if address is not None:
         use_token()
-        if address != "auto":
-            refuse_wrong_token(address)
     import ray
 
     if address is None and ray.is_initialized():
@@ -78,7 +76,7 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
 
 
 def check_address(address: str | None) -> None:
-    """Refuse at once what Ray would try for ten minutes: an address where nothing listens, or that is none.
+    """Refuse at once what Ray would try for ten minutes: an address where nothing listens, that is none, or that wants another token.
 
     Raises:
         BadInput: what is wrong with it.
@@ -94,6 +92,8 @@ def check_address(address: str | None) -> None:
         raise BadInput(
             f"no Ray cluster answers at '{address}': {error}. Start one with 'ray start --head', or leave the address out"
         ) from error
+    use_token()
+    refuse_wrong_token(str(address))
 
 
 def _connect(address: str | None, num_cpus: int) -> None:
