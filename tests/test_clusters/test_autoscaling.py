@@ -45,7 +45,8 @@ def watch():
 
 threading.Thread(target=watch, daemon=True).start()
 time.sleep(1)
-study = subprocess.run([sys.executable, "-m", "paretune", *json.loads(sys.argv[2]), "--address", sys.argv[1]], capture_output=True, text=True)
+command = [sys.executable, "-m", "paretune", *json.loads(sys.argv[2]), "--address", sys.argv[1]]
+study = subprocess.run(command, capture_output=True, text=True)
 seen.append("study " + str(study.returncode))
 ray.get(ray.remote(num_cpus=0, resources={"analog": 1})(lambda: 1).remote(), timeout=100)
 seen.append("analog")
@@ -64,7 +65,7 @@ def autoscaling(path: Path, gcs: str) -> dict[str, Any]:
     types = {}
     for name, item in shipped["available_node_types"].items():
         resources = {**item["resources"], "object_store_memory": 80_000_000}
-        types[name] = {"resources": resources, "node_config": {}, "min_workers": item["min_workers"], "max_workers": item["max_workers"]}
+        types[name] = {"resources": resources, "node_config": {}, **{field: item[field] for field in ("min_workers", "max_workers")}}
     lists = ("head_setup_commands", "worker_setup_commands", "setup_commands", "initialization_commands", "cluster_synced_files")
     more = ("rsync_exclude", "rsync_filter", "head_start_ray_commands", "worker_start_ray_commands")
     made = {
