@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.ray
 
 HEAD_ID = "f" * 51 + "00000"
+HEAD_TYPE = "ray.head.default"
+"""So the stand-in calls its head, whatever the file says."""
 PROVIDER = '''
 """Starts raylets on this machine as if they were machines; the class as it is, since Ray's own type needs a file that its wheel lacks."""
 from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider
@@ -63,7 +65,8 @@ def autoscaling(path: Path, gcs: str) -> dict[str, Any]:
     """Our AWS file with another provider and a shorter idle timeout; its node types. The rest a started head must have."""
     shipped = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     types = {}
-    for name, item in shipped["available_node_types"].items():
+    for shipped_name, item in shipped["available_node_types"].items():
+        name = HEAD_TYPE if shipped_name == shipped["head_node_type"] else shipped_name
         resources = {**item["resources"], "object_store_memory": 80_000_000}
         types[name] = {"resources": resources, "node_config": {}, **{field: item[field] for field in ("min_workers", "max_workers")}}
     lists = ("head_setup_commands", "worker_setup_commands", "setup_commands", "initialization_commands", "cluster_synced_files")
@@ -82,7 +85,7 @@ def autoscaling(path: Path, gcs: str) -> dict[str, Any]:
             "launch_multiple": True,
         },
         "available_node_types": types,
-        "head_node_type": shipped["head_node_type"],
+        "head_node_type": HEAD_TYPE,
         "auth": {},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,

@@ -11,6 +11,7 @@ import click
 from paretune.core.errors import BadInput, SpecError
 from paretune.platform.cli.group import examples
 from paretune.platform.cli.options import json_option, overrides_of, set_option
+from paretune.platform.cli.studies import STORAGE, study_folder
 
 if TYPE_CHECKING:
     from paretune.platform.clusters.cost import CostEstimate
@@ -29,6 +30,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
         "paretune cluster validate cluster.yaml --spec my-study.yaml    offline, every mistake at once",
         "paretune cluster up cluster.yaml                               'ray up' after our checks",
         "paretune cluster status cluster.yaml                           nodes, their resources and versions",
+        "paretune cluster costs cluster.yaml digits                     node-hours of each candidate, after the search",
         "paretune cluster down cluster.yaml                             end all of it",
     ),
 )
@@ -63,7 +65,7 @@ def validate(file: Path, spec: Path | None, overrides: tuple[str, ...], trial_ti
         raise BadInput("--trial-time and --set go with --spec")
     try:
         loaded = load_cluster(file)
-        costs = _for_study(loaded, spec, overrides, trial_time) if spec else None
+        estimate = _for_study(loaded, spec, overrides, trial_time) if spec else None
     except SpecError as error:
         if not as_json:
             raise
@@ -71,11 +73,11 @@ def validate(file: Path, spec: Path | None, overrides: tuple[str, ...], trial_ti
         click.echo(json.dumps({"ok": False, "file": error.file, "problems": problems}, indent=2))
         sys.exit(error.exit_code)
     if as_json:
-        click.echo(json.dumps(_as_json(loaded, costs), indent=2))
+        click.echo(json.dumps(_as_json(loaded, estimate), indent=2))
         return
     _show(loaded)
-    if costs is not None:
-        _show_costs(costs, measured=trial_time is not None)
+    if estimate is not None:
+        _show_costs(estimate, measured=trial_time is not None)
 
 
 @cluster.command(
@@ -164,6 +166,42 @@ def host_options(file: Path, host: str | None) -> None:
     from paretune.platform.clusters.load import load_cluster
 
     click.echo(" ".join(options_of_this_host(load_cluster(file).cluster, host)))
+
+
+@cluster.command(
+    short_help="Tell what a study used of a cluster.",
+    epilog=examples("paretune cluster costs cluster.yaml digits --storage /shared/runs"),
+)
+@file_argument
+@click.argument("name")
+@click.option(
+    "--storage", default=STORAGE, show_default=True, envvar="PARETUNE_STORAGE", type=click.Path(path_type=Path), help="Folder of studies."
+)
+@json_option
+def costs(file: Path, name: str, storage: Path, as_json: bool) -> None:
+    """Tell the node-hours and the price of each candidate of a study, from its ledger and the prices in the file. Works while it runs.
+
+    Machines that ran candidates count from their first one on, with the idle timeout at the end; the head and those of devices do not.
+    """
+    from paretune.platform.clusters.demands import study_demands
+    from paretune.platform.clusters.load import load_cluster
+    from paretune.platform.clusters.usage import cluster_use
+    from paretune.platform.study.api import recorded_spec
+    from paretune.platform.study.plan import build_plan
+    from paretune.platform.study.study import read_history
+
+    history = read_history(study_folder(name, storage))
+    found = load_cluster(file).cluster
+    use = cluster_use(found, study_demands(build_plan(recorded_spec(history.header))), history.records.values())
+    if as_json:
+        click.echo(json.dumps({**asdict(use), "node_hours": use.node_hours, "cost": use.cost}, indent=2))
+        return
+    for host in use.hosts:
+        share = host.busy_s / host.span_s if host.span_s else 1.0
+        click.echo(f"{host.host}: {host.num_candidates} candidates in {host.span_s / 3600:.3f} h, busy {share:.0%}")
+    if use.num_candidates:
+        price = "" if use.cost is None else f", {use.cost:.2f} {found.currency}, {use.cost / use.num_candidates:.4f} a candidate"
+        click.echo(f"{use.node_hours:.3f} node-hours, {use.node_hours / use.num_candidates:.5f} a candidate{price}")
 
 
 def _for_study(loaded: "LoadedCluster", spec: Path, overrides: tuple[str, ...], trial_time: str | None) -> "CostEstimate | None":

@@ -61,7 +61,7 @@ def estimate_cost(
         BadInput: no type has room for a candidate.
     """
     training = next(item for item in demands if item.what == TRAINING)
-    chosen = _cheapest(cluster, training)
+    chosen = cheapest(cluster, training)
     per_node = chosen.slots(training.resources)
     most = chosen.max_nodes if chosen.hosts or chosen.is_head else min(chosen.max_nodes, cluster.max_workers)
     slots = min(workers or per_node * most, per_node * most, num_trials)
@@ -69,7 +69,7 @@ def estimate_cost(
     nodes = {chosen.name: math.ceil(slots / per_node)}
     for demand in demands:
         if demand is not training:
-            holder = _cheapest(cluster, demand, prefer=chosen)
+            holder = cheapest(cluster, demand, prefer=chosen)
             nodes[holder.name] = max(nodes.get(holder.name, 0), math.ceil(demand.count / holder.slots(demand.resources)))
     nodes.setdefault(cluster.head.name, 1)
     lines = tuple(_line(cluster, item, nodes[item.name], wall_s) for item in cluster.node_types if nodes.get(item.name))
@@ -84,7 +84,7 @@ def _line(cluster: Cluster, item: NodeType, nodes: int, wall_s: float) -> CostLi
     )
 
 
-def _cheapest(cluster: Cluster, demand: Demand, prefer: NodeType | None = None) -> NodeType:
+def cheapest(cluster: Cluster, demand: Demand, prefer: NodeType | None = None) -> NodeType:
     """The type that a demand comes to: `prefer` where it has room, else the one with the fewest resources that nobody asked for.
 
     So Ray's autoscaler chooses too. Among equals it is the one with the cheapest room.
