@@ -3,9 +3,11 @@
 import click
 
 from paretune import __version__
+from paretune.platform.cli.cluster import cluster
 from paretune.platform.cli.device import device
 from paretune.platform.cli.group import EXIT_CODES, ParetuneGroup, examples
 from paretune.platform.cli.hardware import hardware
+from paretune.platform.cli.jobs import logs, stop, submit
 from paretune.platform.cli.measure import measure
 from paretune.platform.cli.results import export, report, status
 from paretune.platform.cli.running import resume, run
@@ -31,7 +33,13 @@ def main() -> None:
     """Find networks that are accurate and fit the hardware they run on."""
 
 
-for command in (run, resume, status, report, ui, sync, register, export, list_plugins, validate, init, device, hardware, measure):
+STUDIES = (run, resume, submit, status, logs, stop, report, export)
+"""Commands on studies, in the order of their use."""
+TRACKING = (ui, sync, register)
+SPECS = (list_plugins, validate, init)
+MACHINES = (device, hardware, measure, cluster)
+
+for command in (*STUDIES, *TRACKING, *SPECS, *MACHINES):
     main.add_command(command)
 
 

@@ -6,22 +6,31 @@ from pathlib import Path
 import click
 
 from paretune.platform.cli.group import examples
+from paretune.platform.cli.jobs import network_option, show_submitted
 from paretune.platform.cli.options import json_option, name_argument, optional_name_argument, storage_option
 from paretune.platform.cli.studies import study_folder
 
 
 @click.command(
     short_help="Show where a study is, or all studies.",
-    epilog=examples("paretune status                 one line a study", "paretune status digits --json   everything, for scripts"),
+    epilog=examples(
+        "paretune status                 one line a study",
+        "paretune status digits --json   everything, for scripts",
+        "paretune status --address http://127.0.0.1:8265      studies that were submitted to a cluster",
+    ),
 )
 @optional_name_argument
 @storage_option
+@click.option("--address", help="Job server of a cluster, HOST:PORT or URL: what was submitted there.")
+@network_option
 @json_option
-def status(name: str | None, storage: Path, as_json: bool) -> None:
+def status(name: str | None, storage: Path, address: str | None, allow_network: bool, as_json: bool) -> None:
     """Show where a study is, or list all studies. Works while a study runs."""
     from paretune.platform.cli.show import show_studies, show_study
 
-    if name is None:
+    if address is not None:
+        show_submitted(name, address, allow_network=allow_network, as_json=as_json)
+    elif name is None:
         show_studies(storage, as_json=as_json)
     else:
         show_study(study_folder(name, storage), as_json=as_json)

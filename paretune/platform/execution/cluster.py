@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
+from paretune.platform.execution.credentials import TOKEN_FILE, refuse_wrong_token, use_token
 
 MIB = 2**20
 CONNECT_S = 5.0
@@ -54,9 +55,9 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     """
     check_address(address)
     prepare_environment()
-    token = Path("~/.ray/auth_token").expanduser()
-    if address is not None and token.exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    token = Path(TOKEN_FILE).expanduser()
+    if address is not None:
+        use_token()
     import ray
 
     if address is None and ray.is_initialized():
@@ -75,7 +76,7 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
 
 
 def check_address(address: str | None) -> None:
-    """Refuse at once what Ray would try for ten minutes: an address where nothing listens, or that is none.
+    """Refuse at once what Ray would try for ten minutes: an address where nothing listens, that is none, or that wants another token.
 
     Raises:
         BadInput: what is wrong with it.
@@ -91,6 +92,8 @@ def check_address(address: str | None) -> None:
         raise BadInput(
             f"no Ray cluster answers at '{address}': {error}. Start one with 'ray start --head', or leave the address out"
         ) from error
+    use_token()
+    refuse_wrong_token(str(address))
 
 
 def _connect(address: str | None, num_cpus: int) -> None:

@@ -17,6 +17,7 @@ from paretune.platform.execution.device_resources import device_resources
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.forecast import CurveForecast
+from paretune.platform.execution.nodes import check_nodes
 from paretune.platform.execution.phase import Phase, PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
@@ -214,6 +215,8 @@ def _run_phases(
     progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {at_a_time} at a time")
     with ray_cluster(address=address, num_cpus=slots + num_processors), stop_on_signals(stop):
         stop.raise_if_set()
+        if address is not None:
+            check_nodes(folder)
         executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
         if "search" not in history.phases:
             search = _search_phase(plan, context)

@@ -1,0 +1,1 @@
+"""Ray clusters from their files: check one, start and end it, send studies to it."""

@@ -1,0 +1,90 @@
+"""What a study asks of a cluster, and whether the cluster has it: tags that no node offers, asks larger than any node."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paretune.core.errors import SpecError, SpecProblem
+from paretune.platform.clusters.model import Cluster, NodeType, Resources
+from paretune.platform.execution.device_resources import device_resources
+from paretune.platform.spec.load import LoadedSpec
+from paretune.platform.spec.nodes import Loc
+from paretune.platform.spec.suggest import did_you_mean
+from paretune.platform.study.plan import Plan
+
+TRAINING = "a candidate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """One thing that must find room on one machine."""
+
+    what: str
+    """`a candidate`, or `the device of 'pi4'`."""
+    resources: Resources
+    loc: Loc
+    """Where the spec asks for it."""
+    count: int = 1
+    """So many of them at the same time, else the study waits for ever."""
+
+
+def study_demands(plan: Plan) -> tuple[Demand, ...]:
+    """Everything that a study asks for: room for its candidates and for the actor of each device that measures."""
+    devices = {name: plan.spec.hardware[name] for name in plan.devices}
+    return (
+        Demand(what=TRAINING, resources={"CPU": 1.0}, loc=("run", "workers")),
+        *(
+            Demand(what=f"the device of '{name}'", resources=_asked(needed.processors, needed.gpus), loc=("hardware", name))
+            for name, needed in device_resources(devices).items()
+        ),
+    )
+
+
+def _asked(processors: float, gpus: float) -> Resources:
+    return {name: float(amount) for name, amount in (("CPU", processors), ("GPU", gpus)) if amount}
+
+
+def refuse_unmet(cluster: Cluster, demands: Iterable[Demand], loaded: LoadedSpec) -> None:
+    """Refuse a study that would wait for ever on this cluster, since Ray only warns.
+
+    Raises:
+        SpecError: each demand that no machine meets, at the field of the spec that asks for it.
+    """
+    problems = [_problem(loaded, demand, message) for demand in demands if (message := unmet(cluster, demand))]
+    if problems:
+        raise SpecError(loaded.file, problems)
+
+
+def _problem(loaded: LoadedSpec, demand: Demand, message: str) -> SpecProblem:
+    return loaded.problem(demand.loc, message)
+
+
+def unmet(cluster: Cluster, demand: Demand) -> str | None:
+    """Why the cluster can never meet a demand; None where it can."""
+    usable = [item for item in cluster.node_types if item.max_nodes > 0]
+    offered = sorted({name for item in usable for name, amount in item.resources.items() if amount > 0})
+    missing = [name for name in demand.resources if demand.resources[name] > 0 and name not in offered]
+    asked = _listed(demand.resources)
+    if missing:
+        hints = "".join(did_you_mean(name, offered, synonyms={}) for name in missing)
+        known = ", ".join(offered) or "none offered"
+        return f"{demand.what} needs {asked}, and no node type of {cluster.file} offers {', '.join(missing)}.{hints} ({known})"
+    slots = {item.name: item.slots(demand.resources) * _most(cluster, item) for item in usable}
+    if not any(slots.values()):
+        lacking = "; ".join(
+            f"{item.name} has {_listed({name: item.resources.get(name, 0.0) for name in demand.resources})}" for item in usable
+        )
+        return f"{demand.what} needs {asked} on one machine, more than any node type of {cluster.file} has: {lacking}"
+    if sum(slots.values()) < demand.count:
+        return (
+            f"{demand.count} times {asked} are needed at the same time for {demand.what}; {cluster.file} has room for {sum(slots.values())}"
+        )
+    return None
+
+
+def _most(cluster: Cluster, item: NodeType) -> int:
+    """Machines of a type that can be there at the same time."""
+    return item.max_nodes if item.is_head or item.hosts else min(item.max_nodes, cluster.max_workers)
+
+
+def _listed(resources: Resources) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in resources.items()) or "nothing"
