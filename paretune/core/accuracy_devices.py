@@ -96,6 +96,7 @@ class TrainingHooks(Protocol):
         optimiser = hooks.optimiser(network, learning_rate=0.1) or torch.optim.SGD(...)
         hooks.reseed(network, "epoch", 0)             # before each epoch, and before each evaluation
         hooks.after_step(network)                     # after each step of the optimiser
+        network = hooks.finish(network)
     """
 
     @property
@@ -110,6 +111,14 @@ class TrainingHooks(Protocol):
 
     def prepare(self, network: "nn.Module", *, seed: int) -> "nn.Module":
         """The network as it is trained."""
+        ...
+
+    def finish(self, network: "nn.Module") -> "nn.Module":
+        """The trained network as others judge and restore it; what only training needs may go."""
+        ...
+
+    def rebuild(self, network: "nn.Module") -> "nn.Module":
+        """A network of the search space as `finish` leaves one: the state dict of such a one fits it."""
         ...
 
     def reseed(self, network: "nn.Module", *place: int | str) -> None:
@@ -147,4 +156,8 @@ class HookedTask(Protocol):
 
     def trained_for(self, hooks: TrainingHooks) -> Task:
         """The same task, whose `train` and `test` use the hooks."""
+        ...
+
+    def as_trained(self, network: "nn.Module") -> "nn.Module":
+        """A network of the search space as `train` returns one: the state dict of such a one fits it."""
         ...

@@ -124,6 +124,10 @@ class Classification(ABC):
         task._hooks = hooks
         return task
 
+    def as_trained(self, network: "nn.Module") -> "nn.Module":
+        """A network of the search space as `train` returns one; see `core.accuracy_devices.HookedTask`."""
+        return network if self._hooks is None else self._hooks.rebuild(network)
+
     def examples(self) -> TaskExamples:
         """What networks are judged on; see `core.accuracy_devices.LabelledTask`."""
         data = self._data

@@ -111,8 +111,9 @@ def train_classifier(
                     on_epoch(epoch + 1, curve[-1])
         except DivergenceError as reason:
             logger.info("training diverged in epoch %d: %s", len(curve) + 1, reason)
-            return _finished(network), TaskResult(outcome=Outcome.DIVERGED, metrics={}, curve=tuple(curve))
-        return _finished(network), TaskResult(outcome=Outcome.OK, metrics={"accuracy": curve[-1]["accuracy"], **scores}, curve=tuple(curve))
+            return _finished(network, hooks), TaskResult(outcome=Outcome.DIVERGED, metrics={}, curve=tuple(curve))
+        metrics = {"accuracy": curve[-1]["accuracy"], **scores}
+        return _finished(network, hooks), TaskResult(outcome=Outcome.OK, metrics=metrics, curve=tuple(curve))
 
 
 def fresh_network(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -272,10 +273,12 @@ def _accuracy(outputs: Tensor, labels: Tensor) -> float:
     return int((outputs.argmax(dim=1) == labels).sum()) / len(labels)
 
 
-def _finished(network: nn.Module) -> nn.Module:
+def _finished(network: nn.Module, hooks: TrainingHooks | None) -> nn.Module:
     """The network as others expect one: evaluation mode, no gradients, the usual memory layout."""
     network.zero_grad(set_to_none=True)
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.dim() == 4:  # one by one: modules that simulate hardware may know no `to` for all
-            tensor.data = tensor.data.contiguous()
-    return network.eval()
+            # A clone, since with one channel both layouts count as contiguous, and the kernel that is chosen by strides rounds otherwise.
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    network.eval()
+    return network if hooks is None else hooks.finish(network)

@@ -75,11 +75,11 @@ def _check_measurement(device: Device, network: "nn.Module", example_shape: tupl
     """Measure a network that was left in training mode, and see that nothing but the measurement came of it."""
     network.train()
     next(network.modules()).training = False  # a mixture, so that putting everything into one mode shows
-    before = _weights(network), [module.training for module in network.modules()], _torch_state()
+    before = weight_bytes(network), [module.training for module in network.modules()], torch_state()
     measurement = device.measure(network, example_shape)
-    assert _weights(network) == before[0], "measuring changes weights or buffers: was the network run in training mode?"
+    assert weight_bytes(network) == before[0], "measuring changes weights or buffers: was the network run in training mode?"
     assert [module.training for module in network.modules()] == before[1], "measuring leaves modules in another mode"
-    assert _torch_state() == before[2], "measuring leaves torch's threads, deterministic mode, gradients or random state changed"
+    assert torch_state() == before[2], "measuring leaves torch's threads, deterministic mode, gradients or random state changed"
     _check_values(device, measurement)
 
 
@@ -93,7 +93,7 @@ def _check_values(device: Device, measurement: Measurement) -> None:
         again = json.loads(json.dumps(dict(measurement.details), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise AssertionError(f"details are no JSON: {error}") from error
-    assert again == _listed(measurement.details), "details do not survive JSON; use text keys, numbers, texts and lists"
+    assert again == listed(measurement.details), "details do not survive JSON; use text keys, numbers, texts and lists"
 
 
 def _check_refusal(device: Device, example_shape: tuple[int, ...]) -> None:
@@ -112,11 +112,13 @@ def _check_refusal(device: Device, example_shape: tuple[int, ...]) -> None:
     raise AssertionError(f"a network that cannot run on {example_shape} was measured all the same")
 
 
-def _weights(network: "nn.Module") -> dict[str, bytes]:
+def weight_bytes(network: "nn.Module") -> dict[str, bytes]:
+    """Weights and buffers, to be compared."""
     return {name: tensor.detach().cpu().numpy().tobytes() for name, tensor in network.state_dict().items()}
 
 
-def _torch_state() -> tuple[object, ...]:
+def torch_state() -> tuple[object, ...]:
+    """Torch's global settings and random state."""
     import torch
 
     return (
@@ -127,11 +129,11 @@ def _torch_state() -> tuple[object, ...]:
     )
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Tuples as the lists that JSON makes of them."""
     if isinstance(value, Mapping):
-        return {name: _listed(item) for name, item in value.items()}
+        return {name: listed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
+        return [listed(item) for item in value]
     assert not isinstance(value, float) or math.isfinite(value), f"details hold {value}"
     return value

@@ -18,6 +18,7 @@ from paretune.testing.task import same_bits, state_of
 
 SPACE = ResnetAnalog(input_shape=(1, 8, 8), num_classes=10, first_widths=(8,), main_blocks=(1,), residual_blocks=(1,), branches=(1,))
 DIGITAL = Digits()
+JUDGE = Analog(preset="hermes", times_s=(1.0,), programmings=2, images=50)
 HOOKS = Analog(preset="hermes").training_hooks(in_memory=False)
 AWARE = DIGITAL.trained_for(HOOKS)
 
@@ -54,6 +55,11 @@ def test_interrupted_after_each_epoch_the_training_ends_with_the_same_bits(tmp_p
     assert AWARE.test(network) == tested == AWARE.test(whole)
     assert all(layer.range_batches_seen > 0 and not layer.exact for layer in analog_layers(network).values())
     assert any("input_ranges" in name for name in network.state_dict())
+    restored = AWARE.as_trained(build())
+    restored.load_state_dict(whole.state_dict())
+    examples = AWARE.examples()
+    judged = [JUDGE.judge(item, examples.validation, calibration=examples.calibration) for item in (whole, restored)]
+    assert judged[0] == judged[1]  # whoever has the weights alone can judge them
 
 
 def test_rungs_and_threads_do_not_change_the_result(tmp_path: Path) -> None:

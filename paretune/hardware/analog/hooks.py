@@ -45,6 +45,14 @@ class AnalogTrainingHooks:
     def optimiser(self, network: "nn.Module", *, learning_rate: float) -> None:
         """The recipe's own."""
 
+    def finish(self, network: "nn.Module") -> "nn.Module":
+        """As it is: its state dict holds ranges and scales."""
+        return network
+
+    def rebuild(self, network: "nn.Module") -> "nn.Module":
+        """On tiles; no noise is drawn before it is judged."""
+        return self.prepare(network, seed=0)
+
     def reseed(self, network: "nn.Module", *place: int | str) -> None:
         """Start the noise at a named place."""
         from paretune.hardware.analog.conversion import reseed
@@ -86,6 +94,14 @@ class KitTrainingHooks:
     def optimiser(self, network: "nn.Module", *, learning_rate: float) -> None:
         """The recipe's own."""
 
+    def finish(self, network: "nn.Module") -> "nn.Module":
+        """As it is: its state dict holds ranges and scales."""
+        return network
+
+    def rebuild(self, network: "nn.Module") -> "nn.Module":
+        """On tiles; no noise is drawn before it is judged."""
+        return self.prepare(network, seed=0)
+
     def reseed(self, network: "nn.Module", *place: int | str) -> None:
         """Start the noise at a named place."""
         _kit_network(network).reseed(*place)
@@ -125,24 +141,27 @@ class InMemoryHooks:
         found: Optimizer = kit_module("kit_training").in_memory_optimizer(network, learning_rate=learning_rate)
         return found
 
+    def finish(self, network: "nn.Module") -> "nn.Module":
+        """The digital network with the weights that the devices hold."""
+        digital: nn.Module = kit_module("kit").from_kit(network)
+        return digital
+
+    def rebuild(self, network: "nn.Module") -> "nn.Module":
+        """As it is."""
+        return network
+
     def reseed(self, network: "nn.Module", *place: int | str) -> None:
-        """What torch draws; devices do not heed it."""
-        _kit_network(network).reseed(*place)
+        """What torch draws; devices do not heed it, and once it is finished nothing is drawn."""
+        if type(network).__module__.startswith(KIT_MODULES):
+            _kit_network(network).reseed(*place)
 
     def after_step(self, network: "nn.Module") -> None:
         """Nothing: the kit's optimiser does all."""
 
 
-def off_kit(network: "nn.Module", *, all_tiles: bool) -> "nn.Module":
-    """A network that was trained through the kit as a digital one; any other as it is.
-
-    Args:
-        network: trained.
-        all_tiles: those of hardware-aware training too, not only those that were trained in memory, which no preset describes.
-    """
+def off_kit(network: "nn.Module") -> "nn.Module":
+    """A network on the kit's tiles as a digital one; any other as it is."""
     if not type(network).__module__.startswith(KIT_MODULES):  # spares an import of the kit
-        return network
-    if not all_tiles and _kit_network(network).preset is not None:
         return network
     digital: nn.Module = kit_module("kit").from_kit(network)
     return digital

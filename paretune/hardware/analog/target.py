@@ -159,7 +159,7 @@ class Analog:
         of_kit: dict[str, Any] = {"tiles": self._tiles, "deterministic": self._deterministic} if self._engine == "aihwkit" else {}
         try:
             report = evaluate(
-                off_kit(network, all_tiles=self._engine == "paretune"),
+                network,
                 self.preset,
                 torch.tensor(examples.inputs[chosen]),
                 torch.tensor(examples.labels[chosen]),
@@ -181,7 +181,7 @@ class Analog:
         from paretune.hardware.analog.conversion import to_digital
         from paretune.hardware.analog.weight_statistics import weight_statistics
 
-        network = off_kit(network, all_tiles=True)
+        network = off_kit(network)
         layers = weight_statistics(network, self.preset, self.times_s, programmings=self._programmings, seed=self._seed)
         facts = {"preset": preset_facts(self.preset), "programmings": self._programmings, "seed": self._seed, "layers": layers}
         return to_digital(network), facts

@@ -84,7 +84,8 @@ def _remark(found: Drifting) -> str:
     gain = statistics.fmean(found.networks[index].means[-1] - found.baselines[index].means[-1] for index in both)
     text += "Dashed: the same architectures, trained from the same seeds without the target in mind; their input ranges are set from "
     text += "training images. "
-    return text + f"After {found.names[-1]} training for the target is worth {gain:+.1f} points on average over {len(both):,} networks."
+    over = f" on average over {len(both):,} networks" if len(both) > 1 else ""
+    return text + f"After {found.names[-1]} training for the target is worth {gain:+.1f} points{over}."
 
 
 def _finished(group: Sequence[Record]) -> list[Record]:

@@ -155,7 +155,7 @@ def _drift(history: History, front: Sequence[Record], figures: dict[str, Figure]
     parts = []
     for found in drifting(history, front):
         anchor = f"drift-{found.target}"
-        shown = drawn(drift_figures(found), anchor, figures, one_at_a_time=True)
+        shown = drawn(drift_figures(found), anchor, figures, one_at_a_time=True, tall=True)
         parts.append(section(f"Accuracy over time on {found.target}", anchor, shown, drift_table(found)))
     return parts
 

@@ -7,10 +7,12 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretune.core.accuracy_devices import AccuracyDevice, LabelledExamples, TrainableHardware
 from paretune.core.errors import BadOptions, DeviceError
+from paretune.core.protocols import Measurement
 from paretune.core.workload import Kind, Layer, WorkloadBatch
 from paretune.hardware import HARDWARE
 from paretune.hardware.analog.conversion import to_analog, to_digital
@@ -19,6 +21,7 @@ from paretune.hardware.analog.presets import HERMES, IDEAL, PRESETS, RRAM
 from paretune.hardware.analog.target import Analog, PresetName
 from paretune.hardware.analog.times import time_name
 from paretune.hardware.analog.weight_statistics import weight_statistics
+from paretune.testing.accuracy_device import check_accuracy_device
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 Data = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -101,6 +104,33 @@ def test_judging_is_the_drift_evaluation_on_all_threads_and_leaves_the_network_a
     assert (details["avm"]["low"], details["avm"]["high"]) == report.avm_interval()
     assert json.loads(json.dumps(details, allow_nan=False)) == details
     assert all(torch.equal(tensor, before[name]) for name, tensor in convolutional.state_dict().items())
+
+
+@pytest.mark.parametrize("preset", ["hermes", "ideal"])
+def test_analog_tiles_keep_the_contract(preset: str) -> None:
+    check_accuracy_device(lambda: HARDWARE.create("analog", preset=preset, times_s=(1.0, DAY_S), programmings=2))
+
+
+class Moody(Analog):
+    """Other noise each time."""
+
+    def judge(self, network: nn.Module, examples: LabelledExamples, *, calibration: NDArray[np.float32]) -> Measurement:
+        self._seed += 1
+        return super().judge(network, examples, calibration=calibration)
+
+
+class Silent(Analog):
+    """Tells less than it promises."""
+
+    def judge(self, network: nn.Module, examples: LabelledExamples, *, calibration: NDArray[np.float32]) -> Measurement:
+        found = super().judge(network, examples, calibration=calibration)
+        return replace(found, values={"avm": 0.0})
+
+
+def test_the_contract_notices_hardware_that_judges_by_chance_or_keeps_no_promise() -> None:
+    for kind, words in ((Moody, "not judged the same again"), (Silent, "metrics has")):
+        with pytest.raises(AssertionError, match=words):
+            check_accuracy_device(lambda kind=kind: kind(times_s=(1.0,), programmings=2, images=20))  # type: ignore[misc]
 
 
 def test_all_candidates_see_the_same_part_of_the_images(digital: nn.Module, digits: Data) -> None:
