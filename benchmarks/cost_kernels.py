@@ -16,7 +16,8 @@ from paretune.predictors.layer_features import Columns
 from paretune.predictors.layer_regression import fit_layers, fit_roofline
 
 FOLDS = 3
-"""Every kernel is held out once; two thirds are learned from."""
+"""Every shape is held out once, with all its layouts: the same product with another operand transposed is no new kernel. Two thirds are
+learned from."""
 LEAST_KERNELS = 50
 """Devices with fewer kernels of a kind (Raspberry Pi 3, iPhones: 13 to 16) are left out: there is nothing to hold out."""
 QUICK_DEVICES = ("NV_V100", "NV_TitanXp")
@@ -82,13 +83,21 @@ def _convolutions(table: pyarrow.Table) -> Columns:
 
 
 def _products(table: pyarrow.Table) -> Columns:
+    """The weights are M x K, the inputs K x N."""
     names = {"out_channels": "M", "batch": "N", "in_channels": "K"}
-    return {name: np.asarray(table[column].to_pandas(), dtype=np.float64) for name, column in names.items()}
+    columns = {name: np.asarray(table[column].to_pandas(), dtype=np.float64) for name, column in names.items()}
+    layouts = {"transposed_weights": "transA", "transposed_input": "transB"}
+    return columns | {
+        name: np.array([str(cell).upper().startswith("T") for cell in table[column].to_pylist()], dtype=np.float64)
+        for name, column in layouts.items()
+    }
 
 
 def compare(group: Kernels) -> tuple[float, float]:
     """Held-out RMSPE of the polynomial and of the roofline."""
-    fold_L = np.random.default_rng(0).permutation(len(group.latency_L)) % FOLDS
+    shapes_LF = np.stack([values_L for name, values_L in group.columns.items() if not name.startswith("transposed")], axis=1)
+    shape_L = np.unique(shapes_LF, axis=0, return_inverse=True)[1].ravel()
+    fold_L = (np.random.default_rng(0).permutation(shape_L.max() + 1) % FOLDS)[shape_L]
     polynomial_L, roofline_L = np.empty(len(fold_L)), np.empty(len(fold_L))
     for fold in range(FOLDS):
         inside_L, outside_L = fold_L != fold, fold_L == fold

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run a command. The one that runs on measuring devices needs NumPy and ONNX Runtime only, so nothing else is imported for it."""
     if sys.argv[1:3] == ["device", "serve"]:
-        from paretune.hardware.measured.remote.server import main as serve
+        from paretune.hardware.measured.remote.serve_command import main as serve
 
         serve(sys.argv[3:])
         return

@@ -32,6 +32,8 @@ class Recipe:
     latency_degree: int
     tiled: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None = None
     """Rows, columns and depth of the matrix product that computes the layer, each a product of columns."""
+    layouts: tuple[str, ...] = ()
+    """Columns of 0 or 1, 0 where they are missing: libraries have kernels of their own for such operands."""
 
 
 _POSITIONS = ("out_height", "out_width")
@@ -61,6 +63,7 @@ LINEAR = Recipe(
     },
     latency_degree=2,
     tiled=(("batch",), ("out_channels",), ("in_channels",)),
+    layouts=("transposed_input", "transposed_weights"),
 )
 POOLING = Recipe(
     variables=("batch", "out_height", "out_width", "kernel_width", "out_channels", "in_height"),
@@ -79,6 +82,10 @@ paddings have two sides in the special terms, because measured kernels do."""
 POWER_DEGREE = 2
 TILES = (1, 32, 64, 128)
 """Sizes that libraries round the two sides of a matrix product up to; the usual tiles of cuBLAS and CUTLASS kernels."""
+NARROW = (16, 32, 64, 128)
+"""Bounds of the narrower side of a matrix product between which a library uses one kernel, so that MACs have one rate."""
+PLAIN = "plain"
+"""Begins the names of terms of layers whose operands are not transposed."""
 
 
 def columns_needed(kind: str) -> tuple[str, ...]:
@@ -95,8 +102,10 @@ def columns_needed(kind: str) -> tuple[str, ...]:
 def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tuple[str, ...], FloatMatrix]:
     """Names `(T,)` and values `(L, T)` of the terms.
 
-    Latency: a constant, the monomials of the variables up to the recipe's degree, the special products, and MACs with rows and columns
-    rounded up to tiles (Departs: not in the paper; small batches cost as much as a whole tile). Power: monomials of degree up to 2
+    Latency: a constant, the monomials of the variables up to the recipe's degree, the special products, and what the matrix product that
+    computes the layer adds (Departs: not in the paper): MACs with rows and columns rounded up to tiles, because small batches cost as
+    much as a whole tile; MACs by the narrower side, and all that once more for each layout of the operands, because libraries choose
+    another kernel for them and the same product may take four times as long. Power: monomials of degree up to 2
     of the variables and their binary logarithms, and the products.
 
     Args:
@@ -128,12 +137,42 @@ def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tup
         names.append(name)
         terms.append(_product(known, factors))
     if quantity == "latency_s" and recipe.tiled is not None:
-        rows_L, columns_L, depth_L = (_product(known, factors) for factors in recipe.tiled)
-        for row_tile, column_tile in product(TILES, TILES):
-            if (row_tile, column_tile) != (1, 1):
-                names.append(f"macs_in_tiles_{row_tile}x{column_tile}")
-                terms.append(np.ceil(rows_L / row_tile) * row_tile * np.ceil(columns_L / column_tile) * column_tile * depth_L)
+        more = _matrix_product_terms(recipe.tiled, recipe.layouts, known)
+        names += more
+        terms += more.values()
     return tuple(names), np.stack(terms, axis=1)
+
+
+def _matrix_product_terms(
+    tiled: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], layouts: tuple[str, ...], known: Columns
+) -> dict[str, FloatMatrix]:
+    """MACs of whole tiles and by the narrower side; the latter and the operands' sizes for each layout too."""
+    rows_L, columns_L, depth_L = (_product(known, factors) for factors in tiled)
+    by_rate = _rate_terms(rows_L, columns_L, depth_L)
+    found = _tiled_terms(rows_L, columns_L, depth_L) | by_rate
+    if not layouts:
+        return found
+    kernels = {name: known.get(name, np.zeros(len(depth_L))) > 0 for name in layouts}
+    kernels[PLAIN] = ~np.any(list(kernels.values()), axis=0)
+    moved = {"1": np.ones(len(depth_L)), "rows": rows_L * depth_L, "columns": columns_L * depth_L, "outputs": rows_L * columns_L}
+    parts = by_rate | moved
+    return found | {f"{kernel}.{name}": term_L * chosen_L for kernel, chosen_L in kernels.items() for name, term_L in parts.items()}
+
+
+def _tiled_terms(rows_L: FloatMatrix, columns_L: FloatMatrix, depth_L: FloatMatrix) -> dict[str, FloatMatrix]:
+    """MACs of whole tiles."""
+    return {
+        f"macs_in_tiles_{rows}x{columns}": np.ceil(rows_L / rows) * rows * np.ceil(columns_L / columns) * columns * depth_L
+        for rows, columns in product(TILES, TILES)
+        if (rows, columns) != (1, 1)
+    }
+
+
+def _rate_terms(rows_L: FloatMatrix, columns_L: FloatMatrix, depth_L: FloatMatrix) -> dict[str, FloatMatrix]:
+    """MACs where the narrower side lies within bounds."""
+    macs_L, place_L = rows_L * columns_L * depth_L, np.searchsorted(NARROW, np.minimum(rows_L, columns_L))
+    labels = [*(f"to_{bound}" for bound in NARROW), f"above_{NARROW[-1]}"]
+    return {f"macs_narrow_{label}": macs_L * (place_L == place) for place, label in enumerate(labels)}
 
 
 def workload_columns(workloads: WorkloadBatch, chosen_L: NDArray[np.bool_]) -> Columns:

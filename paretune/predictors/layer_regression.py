@@ -6,7 +6,7 @@ Source: Cai et al., NeuralPower, ACML 2017.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paretune.core.errors import BadInput
 from paretune.core.files import read_regular, write_durably
 from paretune.predictors.fidelity import rmspe
-from paretune.predictors.layer_features import RECIPES, Columns, Quantity, layer_features
+from paretune.predictors.layer_features import PLAIN, RECIPES, Columns, Quantity, layer_features
 from paretune.predictors.prediction import FloatArray
 
 FORMAT = "paretune.layer_regression"
@@ -27,6 +27,8 @@ PENALTIES = 25
 SMALLEST = 1e-5
 STEPS = 3000
 LEAST_LAYERS = 2 * FOLDS
+LEAST_ROWS = 5
+"""Layers that a term must be there in: the weight of one that two or three small layers have says nothing of a large layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +70,17 @@ def fit_layers(kind: str, columns: Columns, costs_L: FloatArray, quantity: Quant
     if not np.all(np.isfinite(costs_L) & (costs_L > 0)):
         raise BadInput(f"{kind} layers: every cost must be finite and positive (got {float(np.min(costs_L))})")
     names, values_LT = layer_features(kind, columns, quantity)
-    weights_T, error = _relative_lasso(values_LT, costs_L)
-    terms = {name: float(weight) for name, weight in zip(names, weights_T, strict=True) if weight > 0}
+    kept = _usable(kind, names, values_LT, columns)
+    weights_T, error = _relative_lasso(values_LT[:, kept], costs_L)
+    terms = {names[place]: float(weight) for place, weight in zip(kept, weights_T, strict=True) if weight > 0}
     return LayerPolynomial(terms=terms, floor=float(costs_L.min()), rmspe=error)
+
+
+def _usable(kind: str, names: Sequence[str], values_LT: FloatArray, columns: Columns) -> list[int]:
+    """Places of the terms that enough layers have; those of layouts only where the measurements tell any."""
+    told = any(np.any(np.asarray(columns.get(name, 0)) > 0) for name in RECIPES[kind].layouts)
+    enough_T = np.count_nonzero(values_LT, axis=0) >= LEAST_ROWS
+    return [place for place, name in enumerate(names) if enough_T[place] and (told or not name.startswith(f"{PLAIN}."))]
 
 
 def _relative_lasso(values_LT: NDArray[np.float64], costs_L: FloatArray) -> tuple[FloatArray, float]:

@@ -17,6 +17,8 @@ from paretune.predictors.layer_regression import (
 )
 
 TILES = 15  # 4 x 4 sizes of tiles without 1x1
+RATES = 5  # four bounds of the narrower side
+LAYOUTS = 3 * (RATES + 4)  # plain, transposed input, transposed weights: rates, a constant and the sizes of three operands
 
 
 def convolutions(count, seed=0):
@@ -46,19 +48,49 @@ def macs(columns):
     ("kind", "quantity", "count"),
     [
         # NeuralPower: monomials of 7 variables up to degree 3: 7 + 28 + 84 = 119, and 8 special terms; a constant and tiles beside them.
-        ("conv", "latency_s", 1 + 119 + 8 + TILES),
+        ("conv", "latency_s", 1 + 119 + 8 + TILES + RATES),
         # Power: degree 2 of 7 variables and their logarithms: 14 + 105 = 119, and the 8.
         ("conv", "power_w", 1 + 119 + 8),
         # Pooling: 6 variables, degree 3: 6 + 21 + 56 = 83, and 3.
         ("pool", "latency_s", 1 + 83 + 3),
         # Linear: 3 variables, degree 2: 3 + 6 = 9, and 4 products.
-        ("linear", "latency_s", 1 + 9 + 4 + TILES),
+        ("linear", "latency_s", 1 + 9 + 4 + TILES + RATES + LAYOUTS),
     ],
 )
 def test_features_have_the_papers_terms(kind, quantity, count):
     names, values = layer_features(kind, convolutions(5), quantity)
     assert len(names) == count == values.shape[1]
     assert len(set(names)) == count
+
+
+def products(count, seed=0):
+    """Matrix products, half of them with transposed weights, for which the library has a kernel of a third of the speed."""
+    rng = np.random.default_rng(seed)
+    columns = {name: rng.choice([16, 64, 256, 1024], count).astype(float) for name in ("batch", "in_channels", "out_channels")}
+    columns["transposed_weights"] = rng.integers(2, size=count).astype(float)
+    costs = 1e-6 + 1e-12 * columns["batch"] * columns["in_channels"] * columns["out_channels"] * (1 + 2 * columns["transposed_weights"])
+    return columns, costs
+
+
+def test_layouts_of_the_operands_have_rates_of_their_own():
+    (inside, costs), (outside, truth) = products(120), products(60, seed=1)
+    known = fit_layers("linear", inside, costs, "latency_s")
+    assert rmspe(known.predict("linear", outside, "latency_s"), truth) < 0.05
+    sizes = {name: values for name, values in inside.items() if name != "transposed_weights"}
+    blind = fit_layers("linear", sizes, costs, "latency_s")
+    assert rmspe(blind.predict("linear", outside, "latency_s"), truth) > 0.2
+    assert not any(name.startswith("plain.") for name in blind.terms)
+    # Networks do not tell layouts: their layers are plain.
+    plain = {name: values for name, values in outside.items() if name != "transposed_weights"}
+    expected = 1e-6 + 1e-12 * np.prod(list(plain.values()), axis=0)
+    assert rmspe(known.predict("linear", plain, "latency_s"), expected) < 0.05
+
+
+def test_a_term_that_few_layers_have_gets_no_weight():
+    columns, costs = products(60)
+    columns["transposed_input"] = (np.arange(60) < 4).astype(float)
+    fitted = fit_layers("linear", columns, costs, "latency_s")
+    assert not any(name.startswith("transposed_input") for name in fitted.terms)
 
 
 def test_special_terms_are_the_products_they_are_called_by():

@@ -29,7 +29,7 @@ def device() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Measure networks for paretune on this machine, which needs only Python, NumPy and ONNX Runtime."""
-    from paretune.hardware.measured.remote.server import main as serve_here
+    from paretune.hardware.measured.remote.serve_command import main as serve_here
 
     serve_here(arguments)
 

@@ -4,7 +4,6 @@ One connection at a time, one request each; whoever comes meanwhile waits in lin
 that crashes, hangs or fills the memory takes nothing but itself along. What is not strictly what the protocol says is refused.
 """
 
-import argparse
 import contextlib
 import ipaddress
 import logging
@@ -12,10 +11,9 @@ import multiprocessing
 import resource
 import signal
 import socket
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -259,49 +257,3 @@ def measure_model(model: bytes, order: Order) -> dict[str, Any]:
         "elapsed_s": (time.perf_counter_ns() - start_ns) * 1e-9,
         "device": _device_facts(),
     }
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of `paretune device serve`."""
-    options = argparse.ArgumentParser(
-        prog="paretune device serve",
-        description="Measure networks for paretune on this machine, which needs only Python, NumPy and ONNX Runtime. Ctrl-C ends it.",
-    )
-    options.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)")
-    options.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
-    options.add_argument("--allow-network", action="store_true", help="listen where other machines connect; there is no password")
-    options.add_argument("--max-model-mib", type=int, default=256, help="largest model (default: %(default)s)")
-    options.add_argument("--max-time-s", type=float, default=120.0, help="longest measurement (default: %(default)s)")
-    options.add_argument("--max-memory-mib", type=int, help="memory of a measurement (default: no limit)")
-    return options
-
-
-@contextlib.contextmanager
-def _quiet_end() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the server without a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BadInput as error:
-        sys.stderr.write(f"paretune: {error}\n")
-        sys.exit(error.exit_code)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """`paretune device serve`."""
-    given = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    limits = ServerLimits(
-        max_model_bytes=given.max_model_mib * MIB,
-        max_limit_s=given.max_time_s,
-        max_memory_bytes=given.max_memory_mib * MIB if given.max_memory_mib is not None else None,
-    )
-
-    def announce(address: str) -> None:
-        sys.stdout.write(f"listening on {address}\n")
-        sys.stdout.flush()
-
-    with _quiet_end():
-        serve(host=given.host, port=given.port, allow_network=given.allow_network, limits=limits, announce=announce)
