@@ -10,6 +10,7 @@ turn; the ratio is that of the fastest rounds (other programs only ever add time
 
 import argparse
 import contextlib
+import resource
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from goals import Goal, report_goals
 from mlflow_outage import SLOTS, WORK_S, search
-from team_server import mlflow_server, postgres
+from team_server import mlflow_server, postgres, processor_s
 
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.execution.phase import Done
@@ -53,9 +54,11 @@ def mirrored(folder: Path, history: History, server: str) -> tuple[float, int]:
     """Seconds to bring MLflow level, and how many runs are missing or double there."""
     from mlflow import MlflowClient
 
-    start_s = time.monotonic()
+    before_s, start_s = processor_times_s(), time.monotonic()
     state = sync(folder, server, NAME, timeout_s=3600)
     taken_s = time.monotonic() - start_s
+    used = ", ".join(f"{name} {after_s - before_s[name]:.1f}" for name, after_s in processor_times_s().items())
+    print(f"processor s, starts included: {used}")
     if state.waiting:
         raise TimeoutError(f"{state.waiting} candidates wait: {state.message}")
     client, wanted = MlflowClient(server), Counter(["study", *(record.job.id for record in history.arrivals())])
@@ -68,6 +71,12 @@ def mirrored(folder: Path, history: History, server: str) -> tuple[float, int]:
         found.update(run.data.tags.get("paretune.key", "?") for run in runs)
         token = runs.token or ""
     return taken_s, (wanted - found).total() + (found - wanted).total()
+
+
+def processor_times_s() -> dict[str, float]:
+    """What server, database and the mirrors that have ended have used so far, in seconds of a processor."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"server": processor_s("mlflow"), "database": processor_s("postgres"), "mirror": ended.ru_utime + ended.ru_stime}
 
 
 def search_times(folder: Path, server: str, *, count: int, rounds: int) -> dict[str, list[float]]:
@@ -99,8 +108,11 @@ def main() -> int:
                 f"{large:,} candidates mirrored in {taken_s:.0f} s: {1e3 * taken_s / large:.1f} ms each; wrong runs: {num_wrong}",
                 flush=True,
             )
-        with mlflow_server(database, folder, idle=True) as server:
-            times_s = search_times(folder, server, count=count, rounds=rounds)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = stack.enter_context(postgres(idle=True))
+        server = stack.enter_context(mlflow_server(database, folder, idle=True))
+        times_s = search_times(folder, server, count=count, rounds=rounds)
     ratio = min(times_s["postgres"]) / min(times_s["none"])
     print(f"fastest round, ratio to none: {ratio:.3f}")
     return report_goals(

@@ -30,7 +30,7 @@ CLEAR = """[...document.querySelectorAll('button')]
 
 def conditions(num_front: int) -> dict[View, str]:
     """When each page is there, in JavaScript."""
-    parallel = "document.querySelectorAll('.js-plotly-plot .parcoords').length > 0"
+    parallel = "document.querySelectorAll('.parcoords canvas, .js-plotly-plot .parcoords').length > 0"
     return {
         View.FRONT: f"document.body?.innerText.includes('{min(num_front, 100)} matching run') && {ROWS} > 0",
         View.CHARTS: f"{parallel} && document.querySelectorAll('.scatterlayer .point').length >= {min(num_front, 100)}",
@@ -40,7 +40,7 @@ def conditions(num_front: int) -> dict[View, str]:
 
 def load_s(browser: Browser, url: str, condition: str) -> float:
     start_s = time.monotonic()
-    browser.open(url, width=1400, height=860)
+    browser.open(url, width=1500, height=1080)  # charts are drawn when they come into view
     browser.until(condition, 120)
     return time.monotonic() - start_s
 

@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 STOP_S = 20.0
 START_S = 180.0
 """MLflow's imports and the tables of a new database take half a minute on a busy machine."""
@@ -37,7 +39,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def postgres(*, durable: bool = True) -> Iterator[str]:
+def postgres(*, durable: bool = True, idle: bool = False) -> Iterator[str]:
     """A new cluster with one database; gives its address for SQLAlchemy, the password of its user included.
 
     PostgreSQL does not run as root; there it runs as the user `postgres` that Debian's package makes.
@@ -61,6 +63,8 @@ def postgres(*, durable: bool = True) -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, process_group=0, **as_owner)
         _wait_for_port(port, server)
+        if idle:
+            step_back(server.pid)
         yield f"postgresql+psycopg2://mlflow:{password}@127.0.0.1:{port}/postgres"
     finally:
         if server is not None:
@@ -89,10 +93,23 @@ def mlflow_server(store: str, folder: Path, *options: str, idle: bool = False, *
         url = f"http://127.0.0.1:{port}"
         _wait_for_answer(f"{url}/health", server, folder / "server.log")
         if idle:
-            os.sched_setscheduler(server.pid, os.SCHED_IDLE, os.sched_param(0))
+            step_back(server.pid)
         yield url
     finally:
         _end(server, signal.SIGTERM)
+
+
+def step_back(pid: int) -> None:
+    """Let a process with all that it started run only when nothing else does; what they start later inherits it."""
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        for thread in process.threads():
+            os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
+
+
+def processor_s(word: str) -> float:
+    """Processor time so far of the processes that this one started, directly or not, and whose command has a word in it."""
+    found = [child for child in psutil.Process().children(recursive=True) if word in " ".join(child.cmdline())]
+    return sum(child.cpu_times().user + child.cpu_times().system for child in found)
 
 
 def _wait_for_port(port: int, server: "subprocess.Popen[bytes]") -> None:

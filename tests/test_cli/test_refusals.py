@@ -121,6 +121,14 @@ def test_export_of_an_unknown_candidate_and_onto_something_is_refused(paretune: 
     assert "has no candidate 3" in done.stderr
 
 
+def test_a_candidate_without_a_trained_network_is_not_registered(paretune: Command, new_study: Command, folder: Path) -> None:
+    new_study("digits")
+    done = paretune("register", "digits", "--candidate", "3")
+    assert done.exit_code == 2
+    assert "candidate 3 of study 'digits' has no finally trained network" in done.stderr
+    assert "paretune resume" in done.stderr
+
+
 def test_json_of_a_refused_spec_has_the_places_and_nothing_else_is_printed(paretune: Command, folder: Path) -> None:
     text = (folder / "study.yaml").read_text()
     (folder / "bad.yaml").write_text(text.replace("goal: max", "goal: maxx").replace("trials: 64", "trails: 64"))

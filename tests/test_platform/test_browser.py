@@ -124,12 +124,10 @@ def check_views(browser: Browser, base: str, folder: Path, front: list[int]) -> 
         "['accuracy', 'host.latency_ms', 'parameters'].every((word) => document.querySelector('.ag-header').innerText.includes(word))"
     )
     assert browser.evaluate(f"{NAMES}.slice(0, {len(front)})") == [f"candidate {number}" for number in front]
-    browser.open(study_url(base, folder, View.CHARTS), width=1500)
-    browser.until(
-        "document.querySelectorAll('.js-plotly-plot .parcoords').length && document.querySelectorAll('.scatterlayer .point').length"
-    )
+    browser.open(study_url(base, folder, View.CHARTS), width=1500, height=1100)  # charts are drawn when they come into view
+    browser.until("document.querySelectorAll('.parcoords canvas').length && document.querySelectorAll('.scatterlayer .point').length")
     assert browser.evaluate("document.querySelectorAll('.scatterlayer .point').length") == len(front)
-    assert browser.evaluate("[...document.querySelectorAll('.js-plotly-plot')].some((plot) => plot.textContent.includes('stem.width'))")
+    assert browser.evaluate("document.querySelector('.parcoords').textContent.includes('stem.width')")
     browser.open(study_url(base, folder, View.CANDIDATES), width=1500)
     browser.until("document.body?.innerText.includes('100 matching runs')")  # and a button for more of the 120
     assert browser.until(f"{NAMES}.filter((name) => name.startsWith('candidate ')).length") > 20

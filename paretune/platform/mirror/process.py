@@ -55,9 +55,10 @@ class MirrorProcess:
 
     def _step_forward(self) -> None:
         """Somebody waits for it now. Without the right to do so it stays behind everything else that runs on this machine."""
-        with contextlib.suppress(OSError, AttributeError):
-            os.sched_setscheduler(self.pid, os.SCHED_OTHER, os.sched_param(0))
-            os.setpriority(os.PRIO_PROCESS, self.pid, 0)
+        for thread in Path(f"/proc/{self.pid}/task").glob("*"):  # each thread has a priority of its own
+            with contextlib.suppress(OSError, AttributeError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
 
     def _close_pipe(self) -> None:
         if self._process.stdin is not None:

@@ -94,7 +94,7 @@ def _state(header: Header, search: str, num_decisions: int) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "compareRunCharts": _charts(metrics, numeric),
         "compareRunSections": [
-            {"uuid": SECTION, "name": "Objectives", "display": True, "isReordered": False, "columns": 1, "cardHeight": 380}
+            {"uuid": SECTION, "name": "Objectives", "display": True, "isReordered": False, "columns": 1, "cardHeight": 360}
         ],
     }
 
