@@ -50,9 +50,9 @@ time.sleep(1)
 command = [sys.executable, "-m", "paretune", *json.loads(sys.argv[2]), "--address", sys.argv[1]]
 study = subprocess.run(command, capture_output=True, text=True)
 seen.append("study " + str(study.returncode))
-ray.get(ray.remote(num_cpus=0, resources={"analog": 1})(lambda: 1).remote(), timeout=100)
+ray.get(ray.remote(num_cpus=0, resources={"analog": 1})(lambda: 1).remote(), timeout=200)
 seen.append("analog")
-end_s = time.monotonic() + 60
+end_s = time.monotonic() + 200
 while kinds() and time.monotonic() < end_s:
     time.sleep(0.5)
 time.sleep(1)
@@ -114,7 +114,7 @@ def seen(ray_of_its_own: Any, small_study: Any) -> dict[str, Any]:
     spec = small_study(head, "scaled", 6)
     command = [sys.executable, "-c", DRIVER, head.gcs, json.dumps(["run", spec, "--quiet"]), json.dumps(offered)]
     environment = head.environment(RAY_AUTH_MODE="token", PYTHONPATH=str(ROOT))
-    ended = subprocess.run(command, cwd=head.folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    ended = subprocess.run(command, cwd=head.folder, env=environment, capture_output=True, text=True, timeout=500, check=False)
     lines = [line for line in ended.stdout.splitlines() if line.startswith("SEEN ")]
     assert lines, ended.stdout[-1500:] + ended.stderr[-1500:]
     return json.loads(lines[0].removeprefix("SEEN "))
