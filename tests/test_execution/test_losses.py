@@ -8,7 +8,7 @@ from ray.tune.utils.object_cache import _ObjectCache
 
 from paretune.core.errors import StorageError
 from paretune.core.trial import Outcome
-from paretune.platform.execution.adapter import classify_loss
+from paretune.platform.execution.losses import classify_loss
 
 ANY_DEATH = (
     "The actor died unexpectedly before finishing this task.\n\tpid: 22694\nThe actor is dead because its worker process has died. "

@@ -19,9 +19,11 @@ from ray.util.debug import reset_log_once
 
 from paretune.core.errors import ClusterLost, StorageError
 from paretune.platform.execution.actors import JobTrainable
-from paretune.platform.execution.adapter import PhaseSearcher, classify_loss
+from paretune.platform.execution.adapter import PhaseSearcher
 from paretune.platform.execution.cluster import session_folder
+from paretune.platform.execution.losses import classify_loss
 from paretune.platform.execution.phase import Phase
+from paretune.platform.execution.stations import NOBODY, Stations
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import WorkerLimits
 from paretune.platform.record.jobs import Evaluator
@@ -50,11 +52,22 @@ def run_phase(
     folder: Path,
     resources: Resources,
     stop: StopRequest,
+    stations: Stations | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
     """Run a phase to its end on the Ray cluster that this process is connected to; why it ended.
 
+    Args:
+        phase: what runs.
+        evaluator: evaluates its jobs.
+        folder: of the study.
+        resources: of the stage that trains.
+        stop: looked at all the time.
+        stations: where the other stages run; None where there are none.
+        on_step: called in every turn.
+
     Raises:
+        DevicesGone: nothing can be measured any more; what is trained is measured at the next resume.
         Interrupted: a stop was asked for; running candidates go on from their checkpoints at the next resume.
         ClusterLost: the cluster went away.
         ParetuneError: what the phase raises.
@@ -63,8 +76,10 @@ def run_phase(
         tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits),
         dict(resources.per_candidate),
     )
+    stations = stations or Stations({}, NOBODY)
+    backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
-        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN)
+        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog)
         _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, on_step))
         if searcher.error is not None:
             raise searcher.error
@@ -199,6 +214,7 @@ class _Watch(tune.Stopper):
     def __init__(self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, on_step: Callable[[], None]) -> None:
         self._stop, self._searcher, self._on_step = stop, searcher, on_step
         self._ledger, self._last_look_s = folder.absolute() / LEDGER_FILE, time.monotonic()
+        searcher.on_wait = self.stop_all
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -207,6 +223,7 @@ class _Watch(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
+        self._searcher.look()
         self._on_step()
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again
             self._last_look_s = time.monotonic()
