@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from paretune.core.canonical import canonical_json
 from paretune.core.errors import DeviceError, DevicesGone, StorageError
 from paretune.core.trial import Outcome
 from paretune.hardware import HARDWARE
+from paretune.platform.execution.capacity import is_draining
 from paretune.platform.execution.device_resources import DeviceChoice
 from paretune.platform.execution.losses import last_line, node_is_gone
 from paretune.platform.execution.pool import Seat
 from paretune.platform.execution.stations import Answer, DeviceFault
-from paretune.platform.execution.worker import Worker, WorkerLimits
-from paretune.platform.record.jobs import Awaiting, Evaluation, Evaluator, Job
+from paretune.platform.execution.worker import NodeLeaving, Worker, WorkerLimits
+from paretune.platform.record.jobs import Awaiting, CheckpointEvaluator, Evaluation, Evaluator, Job
+
+LOOK_EVERY_S = 1.0
+"""How often a worker asks whether its node is being drained: a call to the head, so not at every checkpoint of a quick training."""
 
 
 class JobTrainable(tune.Trainable):
@@ -32,6 +37,9 @@ class JobTrainable(tune.Trainable):
         assert limits is not None
         self._job = config["job"]
         self._worker = Worker(evaluator, Path(folder), limits)
+        self._looked_s = time.monotonic()
+        if isinstance(evaluator, CheckpointEvaluator):
+            evaluator.at_checkpoints(self._leave_if_drained)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another trial in the same actor; the worker wipes its slate before each job."""
@@ -44,6 +52,17 @@ class JobTrainable(tune.Trainable):
         if isinstance(found, Awaiting):
             return {"done": True, "awaiting": canonical_json(list(found.targets))}
         return {"done": True, "evaluation": canonical_json(found.as_json())}
+
+    def _leave_if_drained(self) -> None:
+        """End the job where its node will go away: it goes on elsewhere from the checkpoint that is durable now.
+
+        Raises:
+            NodeLeaving: it is preempted.
+        """
+        if time.monotonic() - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            if is_draining():
+                raise NodeLeaving
 
     def cleanup(self) -> None:
         """Called when the actor ends."""

@@ -126,6 +126,8 @@ class PhaseSearcher(RaySearcher):
         self.done: Done | None = None
         self.error: Exception | None = None
         self.closing = False
+        self.leaving: set[str] = set()
+        """Trials whose worker must not be used again: its node will go away."""
         self.on_wait: Callable[[], object] = self.look
         """Called again and again while nothing trains and `suggest` waits for the stations."""
 
@@ -185,7 +187,10 @@ class PhaseSearcher(RaySearcher):
         if "awaiting" in result:
             self._guarded(lambda: self._stations.submit(job, json.loads(result["awaiting"])))
         else:
-            self._guarded(lambda: self._phase.finished(job.id, Evaluation.from_json(json.loads(result["evaluation"]))))
+            evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
+            if evaluation.outcome is Outcome.PREEMPTED:
+                self.leaving.add(trial_id)
+            self._guarded(lambda: self._phase.finished(job.id, evaluation))
 
     def trial_lost(self, trial_id: str, outcome: Outcome, message: str) -> None:
         """The worker of a trial died, or could not even record its result."""

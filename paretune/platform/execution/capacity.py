@@ -25,6 +25,16 @@ def cluster_facts(*, nodes_come: bool = False) -> ClusterFacts:
     return ClusterFacts(nodes=nodes, node_types=types, nodes_come=nodes_come or types is not None)
 
 
+def gcs_address() -> str:
+    """`HOST:PORT` of the head."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def is_draining() -> bool:
+    """Whether the node of this process will go away soon."""
+    return ray.get_runtime_context().get_node_id() in draining_nodes()
+
+
 def draining_nodes() -> frozenset[str]:
     """Ids of the nodes that will go away soon: preempted, or drained by hand."""
     return frozenset(state.get_draining_nodes())
@@ -51,7 +61,7 @@ def _told_types() -> tuple[NodeType, ...]:
 
 def _configured_types() -> tuple[NodeType, ...] | None:
     """From the file that the autoscaler of this cluster was started with, where it runs on this host; None where it does not."""
-    path = _autoscaling_file(ray.get_runtime_context().gcs_address)
+    path = _autoscaling_file(gcs_address())
     if path is None:
         return None
     from ruamel.yaml import YAML, YAMLError

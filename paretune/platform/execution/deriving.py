@@ -1,6 +1,6 @@
 """Adds derived metrics to what any evaluator gives: the one place where a finished candidate gets them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from paretune.core.derived import DerivedMetric, with_derived
 from paretune.core.metrics import Metric
 from paretune.core.protocols import Device
 from paretune.core.trial import Outcome
-from paretune.platform.record.jobs import Awaiting, Evaluation, Evaluator, Job, StageEvaluator
+from paretune.platform.record.jobs import Awaiting, CheckpointEvaluator, Evaluation, Evaluator, Job, StageEvaluator
 
 
 class DerivingEvaluator:
@@ -43,6 +43,11 @@ class DerivingEvaluator:
     def complete(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
         """As the evaluator inside, then derive."""
         return self._derive(self._stages.complete(job, workspace))
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """As the evaluator inside, where it has checkpoints."""
+        if isinstance(self._evaluator, CheckpointEvaluator):
+            self._evaluator.at_checkpoints(call)
 
     def release(self, job: Job, workspace: Path) -> None:
         """As the evaluator inside."""

@@ -41,6 +41,11 @@ class StagedEvaluator:
 
     def __init__(self, *, costs: CandidateCosts, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> None:
         self._costs, self._task, self._produced, self._targets = costs, task, dict(produced), targets
+        self._at_checkpoint: Callable[[], None] = _go_on
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """See `record.jobs.CheckpointEvaluator`."""
+        self._at_checkpoint = call
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -91,6 +96,7 @@ class StagedEvaluator:
             seed=job.seed,
             fidelity=Fidelity(epochs=job.epochs, schedule_epochs=job.schedule_epochs),
             checkpoint=workspace / "checkpoint",
+            on_epoch=lambda _epochs, _record: self._at_checkpoint(),
         )
         costs, computed = self._costs.of_candidate(job.genotype)
         details: dict[str, Any] = {"curve": [dict(record) for record in result.curve]}
@@ -193,6 +199,10 @@ def evaluate_here(evaluator: Evaluator, job: Job, workspace: Path, devices: Mapp
         found = evaluator.complete(job, workspace)
     assert isinstance(found, Evaluation)  # nobody else awaits anything
     return found
+
+
+def _go_on() -> None:
+    """A checkpoint is durable, and nobody wants to know."""
 
 
 def _weights(workspace: Path) -> Path:

@@ -53,6 +53,7 @@ def run_phase(
     resources: Resources,
     stop: StopRequest,
     stations: Stations | None = None,
+    is_lost: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
     """Run a phase to its end on the Ray cluster that this process is connected to; why it ended.
@@ -64,6 +65,7 @@ def run_phase(
         resources: of the stage that trains.
         stop: looked at all the time.
         stations: where the other stages run; None where there are none.
+        is_lost: whether the head of the cluster has gone.
         on_step: called in every turn.
 
     Raises:
@@ -80,7 +82,7 @@ def run_phase(
     backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
         searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog)
-        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, on_step))
+        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
         if searcher.error is not None:
             raise searcher.error
         phase.pause()
@@ -150,11 +152,12 @@ def _trial_id(trial: Any) -> str:
 
 
 class JobScheduler(FIFOScheduler):
-    """First come, first served; says why trials were lost, and mends three habits of Tune 2.60.
+    """First come, first served; says why trials were lost, and mends four habits of Tune 2.60.
 
     With `reuse_actors` Tune keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is still
     starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all the
     work, and each barrier of `mode: sync` starts processes anew. And where Ray's memory monitor kills one actor, Tune ends the run.
+    It also keeps actors on nodes that are being drained.
     There is no public switch; where Ray moves these parts, the scheduler has no effect on them: time is lost, or a resume is needed.
     See docs/decisions/0003-keep-tune-workers.md.
 
@@ -183,6 +186,9 @@ class JobScheduler(FIFOScheduler):
         reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
         if reuse is not None and owners is not None:
             controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
+        keep = getattr(controller, "_maybe_cache_trial_actor", None)
+        if keep is not None:
+            controller._maybe_cache_trial_actor = lambda ended: ended.trial_id not in self._searcher.leaving and keep(ended)
         manager = getattr(controller, "_actor_manager", None)
         failed = getattr(manager, "_actor_task_failed", None)
         if failed is not None:
@@ -211,8 +217,10 @@ def _error_of(trial: Any) -> BaseException | None:
 class _Watch(tune.Stopper):
     """Looked at in every turn of Tune's event loop."""
 
-    def __init__(self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, on_step: Callable[[], None]) -> None:
-        self._stop, self._searcher, self._on_step = stop, searcher, on_step
+    def __init__(
+        self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, is_lost: Callable[[], bool], on_step: Callable[[], None]
+    ) -> None:
+        self._stop, self._searcher, self._is_lost, self._on_step = stop, searcher, is_lost, on_step
         self._ledger, self._last_look_s = folder.absolute() / LEDGER_FILE, time.monotonic()
         searcher.on_wait = self.stop_all
 
@@ -223,6 +231,8 @@ class _Watch(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
+        if self._is_lost():
+            raise ConnectionError("its head does not answer any more")  # past Tune's clean-up, which would wait for the head
         self._searcher.look()
         self._on_step()
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 MEASURE_TIMEOUT_S = 300.0
 """Longer than every device waits by itself, so that only what hangs is ended."""
-SAY_EVERY_S = 60.0
+SAY_AFTER_S, SAY_EVERY_S = 30.0, 60.0
+"""Longer than the process of a device takes to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,7 @@ class Stations:
         stranded_s, now_s = pool.stranded_s, self._clock()
         if stranded_s is None:
             self._said.pop(pool.target, None)
-        elif stranded_s >= 10.0 and now_s - self._said.get(pool.target, -SAY_EVERY_S) >= SAY_EVERY_S:
+        elif stranded_s >= SAY_AFTER_S and now_s - self._said.get(pool.target, -SAY_EVERY_S) >= SAY_EVERY_S:
             self._said[pool.target] = now_s
             waiting = f"{pool.num_waiting} trained candidate{'s wait' if pool.num_waiting > 1 else ' waits'}"
             self._say(f"no device of '{pool.target}' is there: {waiting} since {stranded_s:.0f} s")

@@ -29,6 +29,13 @@ TRACEBACK_BYTES = 2**18
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
 
 
+LEAVING = "its node is being drained; it goes on elsewhere from its last checkpoint"
+
+
+class NodeLeaving(BaseException):
+    """The node of this worker will go away. No `Exception`, so that a task that catches everything lets it through."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
     """What one job may use."""
@@ -153,6 +160,8 @@ class Worker:
             return checked_evaluation(self._evaluator.evaluate(job, workspace), self._evaluator)
         except KeyboardInterrupt:
             raise
+        except NodeLeaving:
+            return Evaluation(outcome=Outcome.PREEMPTED, message=LEAVING)
         except BaseException as error:  # SystemExit too: user code may call sys.exit
             return self._failed(job, error)
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -251,4 +251,13 @@ class StageEvaluator(Evaluator, Protocol):
         Raises:
             CheckpointDamaged: what the first stage left is gone.
         """
+        ...
+
+
+@runtime_checkable
+class CheckpointEvaluator(Evaluator, Protocol):
+    """An evaluator whose jobs go on from durable checkpoints, so that a worker may end at one without losing work."""
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """From now on call this whenever a checkpoint is durable; it may end the process."""
         ...

@@ -14,6 +14,7 @@ from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.forecast import CurveForecast
+from paretune.platform.execution.head import watch_head
 from paretune.platform.execution.phase import Phase, PhaseContext
 from paretune.platform.execution.pool import Pool
 from paretune.platform.execution.search_phase import Budget, SearchPhase
@@ -23,7 +24,7 @@ from paretune.platform.execution.worker import WorkerLimits, recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
-from paretune.platform.record.jobs import Evaluator, JobFactory
+from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.record.parts import TRAINING
 from paretune.platform.report import write_report
@@ -205,7 +206,8 @@ def _run_phases(
     if history.phases.keys() >= {"search", "final"}:
         progress.message("nothing is left to run: the study is finished. More candidates: --set budget.trials=N")
         return
-    staffing = plan_staffing(spec, () if evaluator is not None else tuple(plan.devices))
+    staged = evaluator is None or isinstance(evaluator, StageEvaluator)
+    staffing = plan_staffing(spec, tuple(plan.devices) if staged else ())
     local = staffing.local(available_cpus())
     progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
     with ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags), stop_on_signals(stop):
@@ -238,7 +240,7 @@ class _Executor:
         self, *, folder: Path, plan: Plan, staffing: Staffing, evaluator: Evaluator | None, progress: Progress, stop: StopRequest
     ) -> None:
         from paretune.platform.execution.actors import RayStaff
-        from paretune.platform.execution.capacity import cluster_facts
+        from paretune.platform.execution.capacity import cluster_facts, gcs_address
         from paretune.platform.execution.runner import Resources
 
         self._folder, self._progress, self._stop = folder, progress, stop
@@ -265,6 +267,9 @@ class _Executor:
         )
         self.stations_by_tag = {TRAINING: posts.slots} | {name: choice.count for name, choice in staffing.devices.items()}
         """How many candidates each stage has room for."""
+        self._head = watch_head(
+            gcs_address(), lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: paretune resume {folder.name}"
+        )
 
     def run(self, phase: Phase, *, title: str, total: int | None) -> str:
         """Run one phase to its end; why it ended."""
@@ -279,14 +284,17 @@ class _Executor:
                 resources=self._resources,
                 stop=self._stop,
                 stations=self._stations,
+                is_lost=lambda: self._head.lost,
                 on_step=lambda: self._progress.step(phase.history, phase.num_ended),
             )
         finally:
             self._progress.end()
 
     def close(self) -> None:
-        """Let the devices go."""
-        self._stations.close()
+        """Let the devices go; a cluster that is lost has none."""
+        if not self._head.lost:
+            self._stations.close()
+        self._head.close()
 
 
 def job_factory(plan: Plan) -> JobFactory:

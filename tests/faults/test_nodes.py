@@ -1,0 +1,129 @@
+"""Studies in stages on several real Ray nodes: nodes die, are drained, lack a tag, lose their head. PARETUNE_FAULTS=full kills 30 nodes."""
+
+import collections
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_cluster import Driver, SmallCluster, small_cluster, until, witnessed
+
+from paretune.core.trial import Outcome
+from paretune.platform.record.history import History
+from paretune.platform.study.study import read_history
+from paretune.testing.studies import front_json
+
+FULL = os.environ.get("PARETUNE_FAULTS") == "full"
+KILLS = 30 if FULL else 4
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600 if FULL else 600)]
+
+
+@pytest.fixture
+def cluster() -> Iterator[SmallCluster]:
+    """A head without processors, one node that trains, one with the device."""
+    with small_cluster() as made:
+        made.add("training", cpus=1)
+        made.add("edge", tags={"edge_pi4": 1})
+        yield made
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    """Starts drivers that do not outlive the test."""
+    drivers = []
+
+    def begin(folder: str, address: str | None, *arguments: str) -> Driver:
+        drivers.append(Driver(tmp_path / folder, address, *arguments))
+        return drivers[-1]
+
+    yield begin
+    for driver in drivers:
+        driver.close()
+
+
+def check_sound(folder: Path, history: History, *, trials: int) -> None:
+    """Nothing lost, nothing done twice, nobody failed."""
+    records = history.search_records()
+    assert [record.outcome for record in records] == [Outcome.OK] * trials
+    done = collections.Counter(words[1] for words in witnessed(folder) if words[0] == "done")
+    assert done == dict.fromkeys([record.job.id for record in records], 1)
+    steps = collections.Counter((words[1], words[2]) for words in witnessed(folder) if words[0] == "step")
+    assert max(steps.values()) == 1  # what was durable was not trained again
+
+
+def test_killed_nodes_lose_and_repeat_nothing_and_cost_no_retries(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
+    trials, chance, folder = 4 * KILLS, random.Random(7), tmp_path / "killed"
+    driver = start("killed", cluster.address, "--trials", str(trials), "--workers", "1", "--work-s", "1")  # type: ignore[operator]
+    for number in range(KILLS):
+        begun = len(witnessed(folder))
+        until(lambda begun=begun: len(witnessed(folder)) > begun + 2, driver)  # type: ignore[misc]
+        time.sleep(chance.uniform(0.0, 1.0))
+        name, kind = [("training", {"cpus": 1}), ("edge", {"tags": {"edge_pi4": 1}})][number % 2]
+        cluster.kill(name)
+        cluster.add(name, **kind)  # type: ignore[arg-type]
+    assert driver.wait(1200 if FULL else 300) == 0, driver.said()[-4000:]
+    history = read_history(folder / "study")
+    check_sound(folder, history, trials=trials)
+    lost = collections.Counter(outcome for record in history.records.values() for outcome in record.lost_to)
+    assert set(lost) <= {Outcome.PREEMPTED}
+    assert lost[Outcome.PREEMPTED] > 0
+
+
+def test_a_drained_node_is_left_at_a_checkpoint(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
+    folder = tmp_path / "drained"
+    driver = start("drained", cluster.address, "--trials", "4", "--workers", "1", "--work-s", "5")  # type: ignore[operator]
+    until(lambda: sum(words[0] == "step" for words in witnessed(folder)) >= 2, driver)
+    cluster.add("other", cpus=1)
+    drained = cluster.drain("training", deadline_s=60)
+    assert drained.returncode == 0, drained.stderr
+    assert driver.wait(300) == 0, driver.said()[-4000:]
+    history = read_history(folder / "study")
+    check_sound(folder, history, trials=4)
+    assert [record.lost_to for record in history.search_records() if record.lost_to] == [(Outcome.PREEMPTED,)]
+
+
+def test_without_its_head_the_driver_ends_and_a_new_head_goes_on(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
+    folder = tmp_path / "headless"
+    driver = start("headless", cluster.address, "--trials", "8", "--workers", "1", "--work-s", "0.5")  # type: ignore[operator]
+    until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
+    cluster.kill_gcs()
+    killed_s = time.monotonic()
+    assert driver.wait(90) == 75, driver.said()[-4000:]
+    assert time.monotonic() - killed_s < 90
+    assert "the Ray cluster went away" in driver.said()
+    assert start("headless", None, "--trials", "8", "--work-s", "0.5").wait(300) == 0  # type: ignore[operator]
+    history = read_history(folder / "study")
+    check_sound(folder, history, trials=8)
+
+
+def test_a_tag_that_no_node_has_is_refused_by_name(cluster: SmallCluster, start: object) -> None:
+    driver = start("tagless", cluster.address, "--trials", "4", "--tag", "edge_pi5")  # type: ignore[operator]
+    assert driver.wait(120) == 2
+    assert "edge needs 1 edge_pi5 on one node; no node has 'edge_pi5'. Did you mean 'edge_pi4'?" in driver.said()
+
+
+def test_devices_that_do_not_come_back_pause_the_search_and_a_resume_measures_what_is_trained(
+    cluster: SmallCluster, start: object, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    arguments = ("--trials", "8", "--workers", "1", "--work-s", "0.2", "--device-wait-s", "5")
+    driver = start("gone", cluster.address, *arguments)  # type: ignore[operator]
+    until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
+    cluster.kill("edge")
+    assert driver.wait(120) == 75, driver.said()[-4000:]
+    assert "nothing can be measured on 'edge': its device is gone" in driver.said()
+    paused = read_history(folder / "study")
+    assert all(record.outcome in (None, Outcome.OK) for record in paused.records.values())
+    cluster.add("edge", tags={"edge_pi4": 1})
+    assert start("gone", cluster.address, *arguments).wait(300) == 0  # type: ignore[operator]
+    history = read_history(folder / "study")
+    check_sound(folder, history, trials=8)
+    undisturbed = start("baseline", None, *arguments)  # type: ignore[operator]
+    assert undisturbed.wait(300) == 0
+    assert front_json(history) == front_json(read_history(tmp_path / "baseline" / "study"))
