@@ -1,8 +1,14 @@
-"""A real Ray cluster of several nodes on this machine, whose nodes can be killed, drained and added; only what is started here is ended."""
+"""A real Ray cluster of several nodes on this machine, whose nodes can be killed, drained and added; only what is started here is ended.
+
+Each node is a `ray start --block` of its own, so that no test process has to be part of the cluster.
+"""
 
 import contextlib
+import json
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,65 +17,100 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray.cluster_utils import Cluster
+import psutil
 
 STORE_BYTES = 80_000_000
+RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @contextlib.contextmanager
 def small_cluster() -> Iterator["SmallCluster"]:
     """A head without processors, so that nothing runs there."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if Path("~/.ray/auth_token").expanduser().exists():
-        os.environ["RAY_AUTH_MODE"] = "token"
-    Path("/tmp/ray").mkdir(exist_ok=True)  # where cluster_utils notes the cluster, whatever the folder of the session
-    scratch = tempfile.mkdtemp(prefix="pt-ray-")  # short: Ray's socket paths are limited to 107 bytes
-    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False, "temp_dir": scratch}
-    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+    scratch = Path(tempfile.mkdtemp(prefix="pt-ray-"))  # short: Ray's socket paths are limited to 107 bytes
+    cluster = SmallCluster(scratch)
     try:
-        yield SmallCluster(cluster)
+        yield cluster
     finally:
-        cluster.shutdown()
+        for name in list(cluster.nodes):
+            cluster.end(name)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 class SmallCluster:
     """The nodes by names of a test's choice."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self.address: str = cluster.address
-        self.nodes: dict[str, Any] = {}
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._ids: dict[str, str] = {}
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={scratch}")
 
     def add(self, name: str, *, cpus: int = 0, tags: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None) -> None:
         """Start a node and wait until it has joined."""
-        self.nodes[name] = self._cluster.add_node(
-            num_cpus=cpus, resources=dict(tags or {}), labels=dict(labels or {}), object_store_memory=STORE_BYTES
-        )
+        options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(tags or {}))}"]
+        options += [f"--labels={','.join(f'{label}={value}' for label, value in labels.items())}"] if labels else []
+        self._start(name, *options)
 
     def kill(self, name: str) -> None:
-        """SIGKILL of the node's raylet; its workers end when they notice."""
-        node = self.nodes.pop(name)
-        for process in node.all_processes["raylet"]:
-            process.process.kill()
-        self._cluster.remove_node(node, allow_graceful=False)
+        """SIGKILL of the node's raylet and of everything that runs under it: the machine is gone."""
+        self.end(name)
 
     def kill_gcs(self) -> None:
         """SIGKILL of the head's store of nodes and actors."""
-        for process in self._cluster.head_node.all_processes["gcs_server"]:
-            process.process.kill()
-            process.process.wait()
+        for process in psutil.Process(self.nodes["head"].pid).children(recursive=True):
+            if process.name().startswith("gcs_server"):
+                process.kill()
 
-    def drain(self, name: str, *, deadline_s: int) -> subprocess.CompletedProcess[str]:
+    def drain(self, name: str, *, deadline_s: int) -> "subprocess.CompletedProcess[str]":
         """What a spot notice does: no new work for the node, and its end at the deadline."""
-        command = [
-            str(Path(sys.executable).with_name("ray")),
-            "drain-node",
-            f"--address={self.address}",
-            f"--node-id={self.nodes[name].node_id}",
-        ]
+        command = [RAY, "drain-node", f"--address={self.address}", f"--node-id={self._ids[name]}"]
         command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", f"--deadline-remaining-seconds={deadline_s}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+
+    def end(self, name: str) -> None:
+        """SIGKILL of all of a node's processes, its workers too."""
+        node = self.nodes.pop(name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(node.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        node.kill()
+        node.wait()
+
+    def _start(self, name: str, *options: str) -> None:
+        self._ids[name] = secrets.token_hex(28)
+        ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
+        common = ["--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats", *ports]
+        log = self._scratch / f"{name}-{self._ids[name][:8]}.log"
+        with log.open("wb") as stream:
+            self.nodes[name] = subprocess.Popen(
+                [RAY, "start", *options, *common],
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env={**environment(), "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self._ids[name]},
+            )
+        end_s = time.monotonic() + 120.0
+        while b"Ray runtime started" not in log.read_bytes():
+            assert self.nodes[name].poll() is None, log.read_text()
+            assert time.monotonic() < end_s, log.read_text()
+            time.sleep(0.1)
+
+
+def environment() -> dict[str, str]:
+    """For Ray's own commands, which are protected by a token where there is one."""
+    token = Path("~/.ray/auth_token").expanduser().exists()
+    return {**os.environ, **({"RAY_AUTH_MODE": "token"} if token else {}), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody uses now."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port: int = server.getsockname()[1]
+        return port
 
 
 class Driver:
