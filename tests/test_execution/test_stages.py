@@ -112,9 +112,7 @@ def test_what_a_disk_damaged_is_trained_from_the_checkpoint_again(worker: Callab
     assert isinstance(worker("pi4").measure(SEARCH, "pi4", Scale()), Evaluation)
 
 
-def test_a_final_network_is_tested_where_it_is_trained_and_exported_at_the_end(
-    worker: Callable[..., Worker], tmp_path: Path
-) -> None:
+def test_a_final_network_is_tested_where_it_is_trained_and_exported_at_the_end(worker: Callable[..., Worker], tmp_path: Path) -> None:
     assert FINAL.purpose is Purpose.FINAL
     worker("pi4").run(FINAL)
     part = read_part(workspace_path(tmp_path, FINAL.id), TRAINING, FINAL.id)
