@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 
 STORE_BYTES = 80_000_000
+HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "3000", "RAY_health_check_failure_threshold": "3"}
+"""So that a node that died is missed after seconds; by default it takes most of a minute."""
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -90,7 +92,7 @@ class SmallCluster:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                env={**environment(), "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self._ids[name]},
+                env={**environment(), **HEALTH, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self._ids[name]},
             )
         end_s = time.monotonic() + 120.0
         while b"Ray runtime started" not in log.read_bytes():

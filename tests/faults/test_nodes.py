@@ -1,8 +1,10 @@
 """Studies in stages on several real Ray nodes: nodes die, are drained, lack a tag, lose their head. PARETUNE_FAULTS=full kills 30 nodes."""
 
 import collections
+import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_cluster import Driver, SmallCluster, small_cluster, until, witnessed
+from small_cluster import Driver, SmallCluster, environment, small_cluster, until, witnessed
 
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History
@@ -20,6 +22,7 @@ from paretune.platform.study.study import read_history
 from paretune.testing.studies import front_json
 
 FULL = os.environ.get("PARETUNE_FAULTS") == "full"
+ROOT = Path(__file__).parents[2]
 KILLS = 30 if FULL else 4
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600 if FULL else 600)]
 
@@ -55,6 +58,48 @@ def check_sound(folder: Path, history: History, *, trials: int) -> None:
     assert done == dict.fromkeys([record.job.id for record in records], 1)
     steps = collections.Counter((words[1], words[2]) for words in witnessed(folder) if words[0] == "step")
     assert max(steps.values()) == 1  # what was durable was not trained again
+
+
+def command_line(folder: Path, name: str, *arguments: str) -> History:
+    """`paretune run` on a study that really trains, and really measures in the actor of a device."""
+    spec = {
+        "version": 1,
+        "name": name,
+        "seed": 3,
+        "task": {"name": "digits"},
+        "space": {"name": "digits_conv", "stages": 1},
+        "hardware": {"pi4": {"kind": "host", "tag": "edge_pi4", "max_relative_iqr": 10.0, "max_attempts": 1, "max_drift": 100.0}},
+        "objectives": [
+            {"metric": "accuracy", "goal": "max", "reference": 0.1},
+            {"metric": "parameters", "goal": "min", "reference": 100000},
+        ],
+        "constraints": [{"metric": "pi4.latency_ms", "max": 10000}],
+        "searcher": {"name": "nsga2", "population": 2},
+        "budget": {"trials": 4},
+        "training": {"epochs": 1},
+        "run": {"workers": 2, "trial_timeout": "10m"},
+        "tracking": {"uri": "none"},
+        "storage": str(folder),
+    }
+    (folder / f"{name}.json").write_text(json.dumps(spec))  # JSON is YAML
+    command = [sys.executable, "-m", "paretune", "run", f"{name}.json", "--quiet", *arguments]
+    ended = subprocess.run(command, cwd=folder, env={**environment(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=500)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return read_history(folder / name)
+
+
+def test_a_study_on_four_nodes_gives_what_one_machine_gives(cluster: SmallCluster, tmp_path: Path) -> None:
+    cluster.add("another", cpus=1)
+    spread, alone = command_line(tmp_path, "spread", "--address", cluster.address), command_line(tmp_path, "alone")
+    for ask, one, other in zip(range(4), spread.search_records(), alone.search_records(), strict=True):
+        assert (one.job.ask_index, one.outcome) == (ask, Outcome.OK)
+        assert one.job == other.job
+        assert dict(one.metrics) | {"pi4.latency_s": 0.0} == dict(other.metrics) | {"pi4.latency_s": 0.0}  # time never repeats
+    assert one.evaluation is not None
+    stages = one.evaluation.details["stages"]
+    assert stages["pi4"]["device"] == "pi4"
+    assert stages["pi4"]["worker"] != stages["training"]["worker"]
+    assert spread.stations == {"training": 2, "pi4": 1}
 
 
 def test_killed_nodes_lose_and_repeat_nothing_and_cost_no_retries(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
