@@ -109,6 +109,18 @@ def test_a_device_that_comes_back_ends_the_waiting(clock: Clock) -> None:
     pool.check()
 
 
+def test_processes_that_come_up_slowly_are_waited_for(clock: Clock) -> None:
+    pool = pool_of(1, clock)
+    pool.add("a")
+    pool.to_start()
+    pool.check()
+    clock.now_s += 299.0
+    pool.check()
+    clock.now_s += 2.0
+    with pytest.raises(DevicesGone, match="pi4: starting since 301 s"):
+        pool.check()
+
+
 def test_where_nodes_join_by_themselves_waiting_has_no_end(clock: Clock) -> None:
     pool = pool_of(1, clock, comes=True)
     pool.add("a")

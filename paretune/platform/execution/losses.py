@@ -1,12 +1,12 @@
 """What a Ray error says about a lost attempt, without process numbers: equal causes have equal messages."""
 
-from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
 from paretune.core.trial import Outcome
 from paretune.platform.record.redaction import plain
 
-NODE_DIED = ("node has died", "node was terminated", "node died", "node is dead")
-"""How Ray 2.60 tells of an actor whose node went away; there is no class of its own for it."""
+NODE_DIED = ("node has died", "node was terminated", "node died", "node is dead", "never ran - it was cancelled before it started")
+"""How Ray 2.60 tells of an actor whose node went away, at work or while the actor came up; there is no class of its own for it."""
 
 
 def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
@@ -33,7 +33,7 @@ def node_is_gone(error: BaseException | None) -> bool:
         return True
     if not isinstance(error, RayActorError):
         return False
-    return bool(error.preempted) or (isinstance(error, ActorDiedError) and any(words in str(error) for words in NODE_DIED))
+    return bool(error.preempted) or any(words in str(error) for words in NODE_DIED)
 
 
 def last_line(text: str) -> str:

@@ -17,6 +17,8 @@ REFUSALS = 2
 """Devices of a type that say the same of a network are believed: the fault is the network's."""
 DEATHS = 2
 """Processes that die under the same network likewise."""
+START_S = 300.0
+"""Time that processes have to come up, where nothing went wrong yet."""
 RETRY_S = 5.0
 """Wait before a device in quarantine is tried again where no other is left."""
 
@@ -147,7 +149,7 @@ class Pool:
     def done(self, seat: Seat) -> None:
         """A seat measured its candidate. Devices that had refused it are put in quarantine: another one of their type could."""
         wish = self._measured.pop(seat.job_id, None)
-        self._trouble_s = None
+        self._trouble_s, seat.reason = None, ""
         self._stand(seat, Standing.FREE)
         for other in self.seats if wish else ():
             if wish is not None and other.name in wish.refused and other.standing is Standing.FREE:
@@ -212,7 +214,9 @@ class Pool:
             DevicesGone: with the reason of each device.
         """
         stranded_s = self.stranded_s
-        if stranded_s is None or self._comes or stranded_s < self._patience_s:
+        troubled = any(seat.reason for seat in self.seats)
+        limit_s = self._patience_s if troubled else max(self._patience_s, START_S)
+        if stranded_s is None or self._comes or stranded_s < limit_s:
             return
         number = "its device is" if len(self.seats) == 1 else f"all its {len(self.seats)} devices are"
         reasons = "; ".join(f"{seat.name}: {seat.reason or self._state(seat)}" for seat in self.seats)
