@@ -36,12 +36,12 @@ MEMORY_MONITOR = "1 worker(s) were killed due to the node running low on memory.
         (RayTaskError("train", "tb\nStorageError: disk full", StorageError("disk full")), Outcome.STORAGE_ERROR, "StorageError: disk full"),
         (ActorDiedError(), Outcome.CRASHED, "its worker process died (a signal, an exit or a crash of native code)"),
         (
-            ActorDiedError("The actor died because its node has died. Node Id: abc"),
+            RayActorError(error_msg="The actor died because its node has died. Node Id: abc"),
             Outcome.PREEMPTED,
             "its node died or cannot be reached",
         ),
         (
-            ActorDiedError("The actor never ran - it was cancelled before it started running."),
+            RayActorError(error_msg="The actor never ran - it was cancelled before it started running."),
             Outcome.PREEMPTED,
             "its node died or cannot be reached",
         ),
