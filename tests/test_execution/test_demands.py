@@ -2,10 +2,11 @@
 
 import pytest
 
-from paretune.core.errors import BadInput
+from paretune.core.errors import BadInput, ClusterLost
 from paretune.platform.execution.capacity import node_types
 from paretune.platform.execution.demands import ClusterFacts, Demand, Node, check_demands, training_slots
 from paretune.platform.execution.device_resources import DeviceChoice, DeviceResources
+from paretune.platform.execution.waiting import RoomWatch
 from paretune.platform.spec.load import spec_from_mapping
 from paretune.platform.study.staffing import plan_staffing
 
@@ -109,3 +110,51 @@ def test_each_of_several_devices_has_its_own_address() -> None:
     assert pair.options_of(1) == {"addresses": ("127.0.0.1:2",), "threads": 4}
     alone = DeviceChoice(kind="remote", options=options, resources=DeviceResources(processors=0))
     assert alone.options_of(0) == options
+
+
+class Cluster:
+    """A cluster whose nodes come and go as a test says, and its clock."""
+
+    def __init__(self, *, nodes_come: bool = False) -> None:
+        self.now_s, self.nodes, self.nodes_come = 100.0, (CPU,), nodes_come
+        self.said: list[str] = []
+
+    def facts(self) -> ClusterFacts:
+        return ClusterFacts(nodes=self.nodes, nodes_come=self.nodes_come)
+
+    def watch(self) -> RoomWatch:
+        return RoomWatch(TRAINING, self.facts, patience_s=120.0, say=self.said.append, clock=lambda: self.now_s)
+
+    def wait(self, watch: RoomWatch, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now_s += 1.0
+            watch.look()
+
+
+def test_while_no_node_can_train_it_is_said_now_and_then_and_forgotten_when_one_joins() -> None:
+    cluster = Cluster()
+    watch = cluster.watch()
+    cluster.wait(watch, 60)
+    assert cluster.said == []
+    cluster.nodes = ()
+    cluster.wait(watch, 100)
+    assert cluster.said[0] == "no node can train (1 CPU on one node): waiting for a node to join since 10 s"
+    assert len(cluster.said) == 2
+    cluster.nodes = (GPU,)
+    cluster.wait(watch, 60)
+    cluster.nodes = ()
+    cluster.wait(watch, 100)  # counted anew
+    assert len(cluster.said) == 4
+
+
+def test_without_an_autoscaler_waiting_for_nodes_ends_and_with_one_it_does_not() -> None:
+    cluster = Cluster()
+    watch = cluster.watch()
+    cluster.nodes = ()
+    with pytest.raises(ClusterLost, match=r"no node that is left can train .1 CPU on one node., also after waiting 120 s"):
+        cluster.wait(watch, 200)
+    scaled = Cluster(nodes_come=True)
+    watch = scaled.watch()
+    scaled.nodes = ()
+    scaled.wait(watch, 10_000)
+    assert "waiting for the autoscaler" in scaled.said[-1]

@@ -1,6 +1,7 @@
 """What the Ray cluster that this process is connected to has, and what its autoscaler may add."""
 
 import contextlib
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def _told_types() -> tuple[NodeType, ...]:
     )
 
 
+@functools.cache
 def _configured_types() -> tuple[NodeType, ...] | None:
     """From the file that the autoscaler of this cluster was started with, where it runs on this host; None where it does not."""
     path = _autoscaling_file(gcs_address())

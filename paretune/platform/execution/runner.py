@@ -17,7 +17,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
-from paretune.core.errors import ClusterLost, StorageError
+from paretune.core.errors import ClusterLost, ParetuneError, StorageError
 from paretune.platform.execution.actors import JobTrainable
 from paretune.platform.execution.adapter import PhaseSearcher
 from paretune.platform.execution.cluster import session_folder
@@ -231,10 +231,13 @@ class _Watch(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        if self._is_lost():
-            raise ConnectionError("its head does not answer any more")  # past Tune's clean-up, which would wait for the head
-        self._searcher.look()
-        self._on_step()
+        try:
+            if self._is_lost():
+                raise ClusterLost("the Ray cluster went away: its head does not answer any more. The ledger is complete")
+            self._searcher.look()
+            self._on_step()
+        except ParetuneError as error:  # Tune would wrap it
+            self._searcher.error = self._searcher.error or error
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again
             self._last_look_s = time.monotonic()
             if not self._ledger.exists():

@@ -4,12 +4,14 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
+from paretune.platform.execution.demands import Demand
 from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
@@ -20,6 +22,7 @@ from paretune.platform.execution.pool import Pool
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.stations import Stations
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
+from paretune.platform.execution.waiting import RoomWatch
 from paretune.platform.execution.worker import WorkerLimits, recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.header import Header
@@ -254,6 +257,12 @@ class _Executor:
         if plan.derived:
             self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
         limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
+        self._room = RoomWatch(
+            Demand(name=TRAINING, resources=posts.per_candidate),
+            partial(cluster_facts, nodes_come=spec.run.resources.nodes_come),
+            patience_s=spec.run.device_wait_s,
+            say=progress.message,
+        )
         self._resources = Resources(slots=posts.slots, per_candidate=posts.per_candidate, limits=limits)
         pools = {
             name: Pool(name, count=choice.count, patience_s=spec.run.device_wait_s, comes=cluster.nodes_come)
@@ -285,10 +294,14 @@ class _Executor:
                 stop=self._stop,
                 stations=self._stations,
                 is_lost=lambda: self._head.lost,
-                on_step=lambda: self._progress.step(phase.history, phase.num_ended),
+                on_step=lambda: self._step(phase),
             )
         finally:
             self._progress.end()
+
+    def _step(self, phase: Phase) -> None:
+        self._room.look()
+        self._progress.step(phase.history, phase.num_ended)
 
     def close(self) -> None:
         """Let the devices go; a cluster that is lost has none."""
