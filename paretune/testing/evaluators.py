@@ -25,6 +25,8 @@ from paretune.platform.record.jobs import Awaiting, Evaluation, Job
 from paretune.platform.record.parts import TRAINING, measuring, read_part, write_part
 from paretune.platform.record.results import result_path
 
+HOLD = "hold"
+
 
 class FormulaEvaluator:
     """Accuracy that saturates and latency that grows with the choices, both with a fixed ripple, after `work_s` of sleep.
@@ -105,7 +107,8 @@ class StagedFormulaEvaluator(FormulaEvaluator):
     """The formula in stages: accuracy where there is room to train, the latency of each target on its device; a `StageEvaluator`.
 
     The training goes on from durable steps, and the witness also has `step ID NUMBER` for each, and `on-TARGET ID DEVICE` for each
-    measurement. Devices are owned, and waited for, like any other; what they would say is the formula.
+    measurement. Devices are owned, and waited for, like any other; what they would say is the formula. As long as a file `hold` lies
+    in the witness, no further step is taken.
 
     Args:
         space: as in `FormulaEvaluator`.
@@ -176,6 +179,8 @@ class StagedFormulaEvaluator(FormulaEvaluator):
         self._testify("start", job)
         for step in range(done, self._steps):
             time.sleep(self._work_s / self._steps)
+            while self._witness is not None and (Path(self._witness) / HOLD).exists():
+                time.sleep(0.05)
             write_durably(progress, b"." * (step + 1))
             self._say(f"step {job.id} {step + 1}")
             if self._at_checkpoint is not None:

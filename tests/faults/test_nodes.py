@@ -19,6 +19,7 @@ from small_cluster import Driver, SmallCluster, environment, small_cluster, unti
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History
 from paretune.platform.study.study import read_history
+from paretune.testing.evaluators import HOLD
 from paretune.testing.studies import front_json
 
 FULL = os.environ.get("PARETUNE_FAULTS") == "full"
@@ -124,8 +125,11 @@ def test_a_drained_node_is_left_at_a_checkpoint(cluster: SmallCluster, start: ob
     folder = tmp_path / "drained"
     driver = start("drained", cluster.address, "--trials", "4", "--workers", "1", "--work-s", "5")  # type: ignore[operator]
     until(lambda: sum(words[0] == "step" for words in witnessed(folder)) >= 2, driver)
+    hold = folder / "witness" / HOLD
+    hold.touch()
     cluster.add("other", cpus=1)
-    drained = cluster.drain("training", deadline_s=60)
+    drained = cluster.drain("training", deadline_s=120)
+    hold.unlink()
     assert drained.returncode == 0, drained.stderr
     assert driver.wait(300) == 0, driver.said()[-4000:]
     history = read_history(folder / "study")
