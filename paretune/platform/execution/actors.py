@@ -1,5 +1,6 @@
 """What lives on the cluster: the trainable that evaluates jobs and the actors that own measuring devices."""
 
+import contextlib
 import json
 import socket
 import time
@@ -135,7 +136,8 @@ class RayStaff:
         """Kill the actor, whether it is up or not."""
         self._calls = {call: other for call, other in self._calls.items() if other is not seat}
         if seat.handle is not None:
-            ray.kill(seat.handle)
+            with contextlib.suppress(ray.exceptions.RayError, ConnectionError):  # a cluster that is gone has no actors
+                ray.kill(seat.handle)
             seat.handle = None
 
     def answers(self, timeout_s: float) -> list[Answer]:

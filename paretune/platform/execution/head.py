@@ -21,27 +21,32 @@ STUCK_S = 20.0
 """So long the main thread has to end by itself; inside a call of Ray that waits for the head it cannot."""
 
 
-class HeadWatch(threading.Thread):
-    """Looks at one address until it is closed.
+class HeadWatch:
+    """Looks at the head of a cluster until it is closed, which is to be after the process let go of Ray.
 
     Args:
-        host: of the head.
-        port: of its GCS.
         last_words: said to standard error where the process has to be ended, because the main thread hangs in Ray.
     """
 
-    def __init__(self, host: str, port: int, last_words: Callable[[], str]) -> None:
-        super().__init__(name="paretune-head-watch", daemon=True)
-        self._address, self._last_words = (host, port), last_words
+    def __init__(self, last_words: Callable[[], str]) -> None:
+        self._last_words = last_words
         self._closed = threading.Event()
         self.lost = False
         """Whether the head has gone."""
 
-    def run(self) -> None:
-        """Look now and then."""
+    def start(self, gcs_address: str) -> None:
+        """Begin to look at the head at `HOST:PORT`."""
+        host, _, port = gcs_address.rpartition(":")
+        threading.Thread(target=self._watch, args=(host, int(port)), name="paretune-head-watch", daemon=True).start()
+
+    def close(self) -> None:
+        """The process needs the head no longer."""
+        self._closed.set()
+
+    def _watch(self, host: str, port: int) -> None:
         missed_s = 0.0
         while not self._closed.wait(LOOK_EVERY_S):
-            missed_s = 0.0 if self._answers() else missed_s + LOOK_EVERY_S
+            missed_s = 0.0 if _answers(host, port) else missed_s + LOOK_EVERY_S
             if missed_s >= GONE_S:
                 self.lost = True
                 break
@@ -51,21 +56,10 @@ class HeadWatch(threading.Thread):
                 sys.stderr.flush()
             os._exit(ClusterLost.exit_code)
 
-    def close(self) -> None:
-        """The process needs the head no longer."""
-        self._closed.set()
 
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(self._address, timeout=CONNECT_S).close()
-        except OSError:
-            return False
-        return True
-
-
-def watch_head(gcs_address: str, last_words: Callable[[], str]) -> HeadWatch:
-    """A running watch over the head at `HOST:PORT`; close it."""
-    host, _, port = gcs_address.rpartition(":")
-    watch = HeadWatch(host, int(port), last_words)
-    watch.start()
-    return watch
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True

@@ -83,6 +83,8 @@ def run_phase(
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
         searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog)
         _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
+        if isinstance(searcher.error, RayError | ConnectionError):
+            raise _lost(searcher.error) from searcher.error
         if searcher.error is not None:
             raise searcher.error
         phase.pause()
@@ -103,11 +105,15 @@ def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Wa
     try:
         _tuner(trainable, searcher, scheduler, slots, scratch, watch).fit()
     except (RayError, TuneError, ConnectionError) as error:
-        raise ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete") from error
+        raise _lost(error) from error
     finally:
         for litter in (Path(scratch), scheduler.artifacts):
             if litter is not None:
                 shutil.rmtree(litter, ignore_errors=True)
+
+
+def _lost(error: Exception) -> ClusterLost:
+    return ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete")
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -4,39 +4,33 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
-from paretune.platform.execution.demands import Demand
-from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.forecast import CurveForecast
-from paretune.platform.execution.head import watch_head
-from paretune.platform.execution.phase import Phase, PhaseContext
-from paretune.platform.execution.pool import Pool
+from paretune.platform.execution.head import HeadWatch
+from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
-from paretune.platform.execution.stations import Stations
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
-from paretune.platform.execution.waiting import RoomWatch
-from paretune.platform.execution.worker import WorkerLimits, recall
+from paretune.platform.execution.worker import recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
-from paretune.platform.record.parts import TRAINING
 from paretune.platform.report import write_report
 from paretune.platform.spec.compare import ROADS
+from paretune.platform.study.executor import Executor
 from paretune.platform.study.networks import publish_networks
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
 from paretune.platform.study.provenance import provenance
-from paretune.platform.study.staffing import Staffing, plan_staffing
+from paretune.platform.study.staffing import plan_staffing
 
 MIRROR_DRAIN_S = 20.0
 MIRROR_STOP_S = 5.0
@@ -213,9 +207,26 @@ def _run_phases(
     staffing = plan_staffing(spec, tuple(plan.devices) if staged else ())
     local = staffing.local(available_cpus())
     progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
-    with ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags), stop_on_signals(stop):
+    resume = f"paretune resume {folder.name} --storage {folder.parent}"
+    head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
+    with (
+        contextlib.closing(head),  # after Ray, which may hang where its head is gone
+        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags),
+        stop_on_signals(stop),
+    ):
+        from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before
+
         stop.raise_if_set()
-        executor = _Executor(folder=folder, plan=plan, staffing=staffing, evaluator=evaluator, progress=progress, stop=stop)
+        head.start(gcs_address())
+        executor = Executor(
+            folder=folder,
+            plan=plan,
+            staffing=staffing,
+            evaluator=evaluator,
+            progress=progress,
+            stop=stop,
+            is_lost=lambda: head.lost,
+        )
         context.record([("staffed", {"stations": executor.stations_by_tag})])
         with contextlib.closing(executor):
             if "search" not in history.phases:
@@ -230,84 +241,6 @@ def _run_phases(
             else:
                 reason = "none asked for"
             context.record([("phase", {"name": "final", "reason": reason})])
-
-
-class _Executor:
-    """Runs phases on the connected cluster with one set of stations.
-
-    Raises:
-        BadInput: the cluster cannot run the study.
-    """
-
-    def __init__(
-        self, *, folder: Path, plan: Plan, staffing: Staffing, evaluator: Evaluator | None, progress: Progress, stop: StopRequest
-    ) -> None:
-        from paretune.platform.execution.actors import RayStaff
-        from paretune.platform.execution.capacity import cluster_facts, gcs_address
-        from paretune.platform.execution.runner import Resources
-
-        self._folder, self._progress, self._stop = folder, progress, stop
-        spec = plan.spec
-        cluster = cluster_facts(nodes_come=spec.run.resources.nodes_come)
-        posts = staffing.posts(cluster)
-        for note in posts.notes:
-            progress.message(note)
-        progress.message("one candidate at a time" if posts.slots == 1 else f"{posts.slots} candidates at a time")
-        self._evaluator = evaluator or plan.make_evaluator(tuple(staffing.devices))
-        if plan.derived:
-            self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
-        limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
-        self._room = RoomWatch(
-            Demand(name=TRAINING, resources=posts.per_candidate),
-            partial(cluster_facts, nodes_come=spec.run.resources.nodes_come),
-            patience_s=spec.run.device_wait_s,
-            say=progress.message,
-        )
-        self._resources = Resources(slots=posts.slots, per_candidate=posts.per_candidate, limits=limits)
-        pools = {
-            name: Pool(name, count=choice.count, patience_s=spec.run.device_wait_s, comes=cluster.nodes_come)
-            for name, choice in staffing.devices.items()
-        }
-        self._stations = Stations(
-            pools,
-            RayStaff(staffing.devices, self._evaluator, folder),
-            release_s=spec.run.release_s if any(choice.resources.tag for choice in staffing.devices.values()) else None,
-            say=progress.message,
-        )
-        self.stations_by_tag = {TRAINING: posts.slots} | {name: choice.count for name, choice in staffing.devices.items()}
-        """How many candidates each stage has room for."""
-        self._head = watch_head(
-            gcs_address(), lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: paretune resume {folder.name}"
-        )
-
-    def run(self, phase: Phase, *, title: str, total: int | None) -> str:
-        """Run one phase to its end; why it ended."""
-        from paretune.platform.execution.runner import run_phase
-
-        self._progress.begin(title, total=total, done=phase.num_ended, history=phase.history)
-        try:
-            return run_phase(
-                phase,
-                evaluator=self._evaluator,
-                folder=self._folder,
-                resources=self._resources,
-                stop=self._stop,
-                stations=self._stations,
-                is_lost=lambda: self._head.lost,
-                on_step=lambda: self._step(phase),
-            )
-        finally:
-            self._progress.end()
-
-    def _step(self, phase: Phase) -> None:
-        self._room.look()
-        self._progress.step(phase.history, phase.num_ended)
-
-    def close(self) -> None:
-        """Let the devices go; a cluster that is lost has none."""
-        if not self._head.lost:
-            self._stations.close()
-        self._head.close()
 
 
 def job_factory(plan: Plan) -> JobFactory:
