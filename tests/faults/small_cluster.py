@@ -45,6 +45,7 @@ class SmallCluster:
         self._scratch = scratch
         self._ids: dict[str, str] = {}
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.drained: set[str] = set()
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={scratch}")
@@ -67,6 +68,7 @@ class SmallCluster:
 
     def drain(self, name: str, *, deadline_s: int) -> "subprocess.CompletedProcess[str]":
         """What a spot notice does: no new work for the node, and its end at the deadline."""
+        self.drained.add(name)
         command = [RAY, "drain-node", f"--address={self.address}", f"--node-id={self._ids[name]}"]
         command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", f"--deadline-remaining-seconds={deadline_s}"]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
@@ -74,6 +76,7 @@ class SmallCluster:
     def end(self, name: str) -> None:
         """SIGKILL of all of a node's processes, its workers too."""
         node = self.nodes.pop(name)
+        self.drained.discard(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in psutil.Process(node.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -28,13 +28,23 @@ KILLS = 30 if FULL else 4
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600 if FULL else 600)]
 
 
-@pytest.fixture
-def cluster() -> Iterator[SmallCluster]:
-    """A head without processors, one node that trains, one with the device."""
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SmallCluster]:
+    """One cluster for all tests: nodes take seconds to start."""
     with small_cluster() as made:
-        made.add("training", cpus=1)
-        made.add("edge", tags={"edge_pi4": 1})
         yield made
+
+
+@pytest.fixture
+def cluster(shared: SmallCluster) -> SmallCluster:
+    """A head without processors, one node that trains, one with the device, whatever the test before did to them."""
+    nodes = {"training": {"cpus": 1}, "edge": {"tags": {"edge_pi4": 1}}}
+    for name in [name for name in shared.nodes if name not in (*nodes, "head") or name in shared.drained]:
+        shared.kill(name)
+    for name, kind in nodes.items():
+        if name not in shared.nodes:
+            shared.add(name, **kind)  # type: ignore[arg-type]
+    return shared
 
 
 @pytest.fixture
@@ -137,20 +147,6 @@ def test_a_drained_node_is_left_at_a_checkpoint(cluster: SmallCluster, start: ob
     assert [record.lost_to for record in history.search_records() if record.lost_to] == [(Outcome.PREEMPTED,)]
 
 
-def test_without_its_head_the_driver_ends_and_a_new_head_goes_on(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
-    folder = tmp_path / "headless"
-    driver = start("headless", cluster.address, "--trials", "8", "--workers", "1", "--work-s", "0.5")  # type: ignore[operator]
-    until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
-    cluster.kill_gcs()
-    killed_s = time.monotonic()
-    assert driver.wait(90) == 75, driver.said()[-4000:]
-    assert time.monotonic() - killed_s < 90
-    assert "the Ray cluster went away" in driver.said()
-    assert start("headless", None, "--trials", "8", "--work-s", "0.5").wait(300) == 0  # type: ignore[operator]
-    history = read_history(folder / "study")
-    check_sound(folder, history, trials=8)
-
-
 def test_a_tag_that_no_node_has_is_refused_by_name(cluster: SmallCluster, start: object) -> None:
     driver = start("tagless", cluster.address, "--trials", "4", "--tag", "edge_pi5")  # type: ignore[operator]
     assert driver.wait(120) == 2
@@ -176,3 +172,17 @@ def test_devices_that_do_not_come_back_pause_the_search_and_a_resume_measures_wh
     undisturbed = start("baseline", None, *arguments)  # type: ignore[operator]
     assert undisturbed.wait(300) == 0
     assert front_json(history) == front_json(read_history(tmp_path / "baseline" / "study"))
+
+
+def test_without_its_head_the_driver_ends_and_a_new_head_goes_on(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
+    folder = tmp_path / "headless"
+    driver = start("headless", cluster.address, "--trials", "8", "--workers", "1", "--work-s", "0.5")  # type: ignore[operator]
+    until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
+    cluster.kill_gcs()  # the last test of this cluster
+    killed_s = time.monotonic()
+    assert driver.wait(90) == 75, driver.said()[-4000:]
+    assert time.monotonic() - killed_s < 90
+    assert "the Ray cluster went away" in driver.said()
+    assert start("headless", None, "--trials", "8", "--work-s", "0.5").wait(300) == 0  # type: ignore[operator]
+    history = read_history(folder / "study")
+    check_sound(folder, history, trials=8)
