@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.metrics import Metric
-from paretune.core.protocols import Measurement, Task
+from paretune.core.protocols import Device, Measurement, Task
 from paretune.core.workload import WorkloadBatch
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class AccuracyDevice(Protocol):
     def export(self, network: "nn.Module") -> "tuple[nn.Module, Mapping[str, Any]]":
         """The network as other programs read it (plain torch layers), and what the hardware makes of it, as JSON values."""
         ...
+
+
+TrainedHardware: TypeAlias = Device | AccuracyDevice
+"""Hardware that runs trained networks: it measures them, or judges their accuracy."""
 
 
 class TrainingHooks(Protocol):

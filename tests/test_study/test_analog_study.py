@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 
 import paretune
-from paretune.core.accuracy_devices import Split
 from paretune.core.errors import SpecChanged
-from paretune.core.protocols import Measurement
-from paretune.platform.execution.measure import measure_here
-from paretune.platform.record.jobs import Evaluator
+from paretune.platform.execution.evaluator import evaluate_here
+from paretune.platform.record.jobs import Evaluation, Job
 from paretune.platform.spec.load import spec_from_mapping
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import judged_examples
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -65,16 +62,12 @@ def test_analog_study_trains_judges_tests_exports_and_goes_on(analog: dict[str, 
 
     with pytest.raises(SpecChanged, match=r"training\.hardware_aware"):
         paretune.resume(result.folder, overrides={"training.hardware_aware": None})
-    here = in_this_process(analog).evaluate(final.job, tmp_path / "work" / final.job.id)
+    here = in_this_process(analog, final.job, tmp_path / "work" / final.job.id)
     assert here.metrics == final.metrics  # without Ray and actors, the same bits
     assert here.details["baseline"] == baseline
 
 
-def in_this_process(spec: dict[str, Any]) -> Evaluator:
-    """What evaluates the candidates of a study, without Ray."""
+def in_this_process(spec: dict[str, Any], job: Job, workspace: Path) -> Evaluation:
+    """What a candidate of a study comes to without Ray."""
     plan = build_plan(spec_from_mapping(spec))
-
-    def measure(target: str, network: Any, example_shape: tuple[int, ...], *, split: Split = "validation") -> Measurement:
-        return measure_here(plan.devices[target], judged_examples(plan, target), network, example_shape, split)
-
-    return plan.make_evaluator(tuple(plan.devices), measure)
+    return evaluate_here(plan.make_evaluator(tuple(plan.devices)), job, workspace, plan.devices)

@@ -20,6 +20,7 @@ from paretune.platform.report.measurements import measurements_part
 from paretune.platform.report.points import Points, collect, hover_text
 from paretune.platform.report.predictions import foreseen, prediction_figures, prediction_tables
 from paretune.platform.report.rank_agreement import rank_agreement
+from paretune.platform.report.utilisation import utilisation_part
 
 REPORT_FILE = "report.html"
 FRONT_PAGE = "figures/pareto-front.html"
@@ -94,6 +95,7 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
         *_predictions(history, figures),
         *_agreement(history, figures),
         section("Outcomes and failures", "failures", failures_part(history, summary)),
+        section("How busy each resource was", "utilisation", utilisation_part(history)),
         section("Where the numbers come from", "numbers", measurements_part(history)),
         section("Provenance", "provenance", provenance_part(history, folder)),
     ]

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, TrainableHardware
+from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, TrainableHardware, TrainedHardware
 from paretune.core.errors import BadInput
 from paretune.core.metrics import Metric
-from paretune.core.protocols import Device, SearchSpace, Task
+from paretune.core.protocols import SearchSpace, Task
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
-from paretune.platform.execution.measure import Measure
 from paretune.platform.execution.table_evaluator import TableEvaluator
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.model import StudySpec
@@ -20,8 +19,8 @@ from paretune.platform.spec.nodes import Loc
 from paretune.spaces.restricted import restricted
 from paretune.tasks.table import TableTask
 
-Make: TypeAlias = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
-Devices: TypeAlias = Mapping[str, Device | AccuracyDevice]
+Make: TypeAlias = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...]], Evaluator]
+Devices: TypeAlias = Mapping[str, TrainedHardware]
 """Hardware that runs trained networks, by target name."""
 
 
@@ -32,7 +31,7 @@ class EvaluationPlan:
     space: SearchSpace
     """The networks that can be evaluated."""
     make: "Make"
-    """`(costs of candidates, metrics of a search evaluation, hardware that measures, how to measure)` -> the evaluator."""
+    """`(costs of candidates, metrics of a search evaluation, hardware that measures)` -> the evaluator."""
     trains: bool
     """Whether networks are trained, so that they can be exported."""
     num_final_seeds: int
@@ -58,13 +57,12 @@ def _trained(spec: StudySpec, task: Task, space: SearchSpace, devices: Devices) 
             own = task.trained_for(aware.training_hooks(in_memory=spec.training.analog_update))
     judging = {target: device for target, device in devices.items() if isinstance(device, AccuracyDevice)}
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: Measure) -> Evaluator:
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:
         return StagedEvaluator(
             costs=costs,
             task=own,
             produced=produced,
             targets=targets,
-            measure=measure,
             judging=judging,
             baseline=None if own is task else task,
         )
@@ -84,7 +82,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: De
         known = "1 run" if seeds == 1 else f"{seeds} runs"
         notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: Measure) -> Evaluator:  # noqa: ARG001 - nothing is measured
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:  # noqa: ARG001 - nothing is measured
         return TableEvaluator(table=table, costs=costs, produced=produced)
 
     return EvaluationPlan(

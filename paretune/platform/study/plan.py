@@ -19,7 +19,6 @@ from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import ScoringTask, Searcher, SearchSpace, Task
 from paretune.platform.execution.candidate_costs import CandidateCosts
-from paretune.platform.execution.measure import Measure
 from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.checks import derived_problems, feature_problems, goal_problems, member_problems, metric_problems
@@ -71,14 +70,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the user should know although nothing is wrong; one line each."""
 
-    def make_evaluator(self, targets: tuple[str, ...], measure: Measure) -> Evaluator:
-        """What evaluates candidates, without the derived metrics.
-
-        Args:
-            targets: devices to measure on.
-            measure: how.
-        """
-        return self.evaluation.make(self.costs, self.evaluated, targets, measure)
+    def make_evaluator(self, targets: tuple[str, ...]) -> Evaluator:
+        """What evaluates candidates and awaits measurements on `targets`, without the derived metrics."""
+        return self.evaluation.make(self.costs, self.evaluated, targets)
 
     def free(self, genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
         """`(N,)` of every metric that is known before anything runs, derived ones included, of N genotypes."""
