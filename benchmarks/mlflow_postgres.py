@@ -19,7 +19,7 @@ from pathlib import Path
 
 from goals import Goal, report_goals
 from mlflow_outage import SLOTS, WORK_S, search
-from team_server import mlflow_server, postgres, processor_s
+from team_server import mlflow_server, postgres, processor_s, step_back
 
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.execution.phase import Done
@@ -50,15 +50,17 @@ def write_ledger(folder: Path, count: int) -> History:
     return History.fold(read_events(folder), details=False)
 
 
-def mirrored(folder: Path, history: History, server: str) -> tuple[float, int]:
-    """Seconds to bring MLflow level, and how many runs are missing or double there."""
+def mirrored(folder: Path, history: History, server: str) -> tuple[float, float, int]:
+    """Seconds to bring MLflow level, seconds of that for a mirror with nothing to do, and how many runs are missing or double there."""
     from mlflow import MlflowClient
 
     before_s, start_s = processor_times_s(), time.monotonic()
     state = sync(folder, server, NAME, timeout_s=3600)
     taken_s = time.monotonic() - start_s
     used = ", ".join(f"{name} {after_s - before_s[name]:.1f}" for name, after_s in processor_times_s().items())
-    print(f"processor s, starts included: {used}")
+    print(f"processor s, the mirror's start included: {used}")
+    sync(folder, server, NAME)
+    idle_s = time.monotonic() - start_s - taken_s
     if state.waiting:
         raise TimeoutError(f"{state.waiting} candidates wait: {state.message}")
     client, wanted = MlflowClient(server), Counter(["study", *(record.job.id for record in history.arrivals())])
@@ -70,7 +72,7 @@ def mirrored(folder: Path, history: History, server: str) -> tuple[float, int]:
         runs = client.search_runs([experiment.experiment_id], max_results=5000, page_token=token)
         found.update(run.data.tags.get("paretune.key", "?") for run in runs)
         token = runs.token or ""
-    return taken_s, (wanted - found).total() + (found - wanted).total()
+    return taken_s, idle_s, (wanted - found).total() + (found - wanted).total()
 
 
 def processor_times_s() -> dict[str, float]:
@@ -103,21 +105,24 @@ def main() -> int:
         folder = Path(scratch)
         history = write_ledger(folder / NAME, large)
         with mlflow_server(database, folder) as server:
-            taken_s, num_wrong = mirrored(folder / NAME, history, server)
+            taken_s, idle_s, num_wrong = mirrored(folder / NAME, history, server)
             print(
-                f"{large:,} candidates mirrored in {taken_s:.0f} s: {1e3 * taken_s / large:.1f} ms each; wrong runs: {num_wrong}",
+                f"{large:,} candidates mirrored in {taken_s:.0f} s: {1e3 * (taken_s - idle_s) / large:.1f} ms each after a start "
+                f"of {idle_s:.0f} s; wrong runs: {num_wrong}",
                 flush=True,
             )
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        database = stack.enter_context(postgres(idle=True))
-        server = stack.enter_context(mlflow_server(database, folder, idle=True))
+        database = stack.enter_context(postgres())
+        server = stack.enter_context(mlflow_server(database, folder))
+        step_back()
         times_s = search_times(folder, server, count=count, rounds=rounds)
+    promised_s = idle_s + (taken_s - idle_s) * PROMISED_CANDIDATES / large
     ratio = min(times_s["postgres"]) / min(times_s["none"])
     print(f"fastest round, ratio to none: {ratio:.3f}")
     return report_goals(
         [
-            Goal(name="mirror_s_for_10000_candidates", value=taken_s * PROMISED_CANDIDATES / large, sense="<=", bound=PROMISED_S),
+            Goal(name="mirror_s_for_10000_candidates", value=promised_s, sense="<=", bound=PROMISED_S),
             Goal(name="search_time_ratio_mirrored", value=ratio, sense="<=", bound=1.02),
             Goal(name="missing_or_double_runs", value=num_wrong, sense="<=", bound=0),
         ]

@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def postgres(*, durable: bool = True, idle: bool = False) -> Iterator[str]:
+def postgres(*, durable: bool = True) -> Iterator[str]:
     """A new cluster with one database; gives its address for SQLAlchemy, the password of its user included.
 
     PostgreSQL does not run as root; there it runs as the user `postgres` that Debian's package makes.
@@ -63,8 +63,6 @@ def postgres(*, durable: bool = True, idle: bool = False) -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, process_group=0, **as_owner)
         _wait_for_port(port, server)
-        if idle:
-            step_back(server.pid)
         yield f"postgresql+psycopg2://mlflow:{password}@127.0.0.1:{port}/postgres"
     finally:
         if server is not None:
@@ -73,14 +71,13 @@ def postgres(*, durable: bool = True, idle: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def mlflow_server(store: str, folder: Path, *options: str, idle: bool = False, **settings: str) -> Iterator[str]:
+def mlflow_server(store: str, folder: Path, *options: str, **settings: str) -> Iterator[str]:
     """An MLflow server with one worker on a database; gives its address.
 
     Args:
         store: address of the database; it goes through the environment, where other users do not see its password.
         folder: for artifacts and the log.
         options: more of `mlflow server`.
-        idle: run only when nothing else does: in real life it is on another machine.
         settings: more environment variables.
     """
     port = free_port()
@@ -92,16 +89,17 @@ def mlflow_server(store: str, folder: Path, *options: str, idle: bool = False, *
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_for_answer(f"{url}/health", server, folder / "server.log")
-        if idle:
-            step_back(server.pid)
         yield url
     finally:
         _end(server, signal.SIGTERM)
 
 
-def step_back(pid: int) -> None:
-    """Let a process with all that it started run only when nothing else does; what they start later inherits it."""
-    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+def step_back() -> None:
+    """Let the processes that this one started run only when nothing else does: in real life servers are on another machine.
+
+    What they start later inherits it.
+    """
+    for process in psutil.Process().children(recursive=True):
         for thread in process.threads():
             os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
 

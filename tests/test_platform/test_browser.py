@@ -114,6 +114,7 @@ def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_
         browser.open(f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
         browser.until("['hypervolume', 'front_size', 'digits'].every((word) => document.body?.innerText.includes(word))")
         check_views(browser, base, study.folder, [record.job.ask_index for record in front])
+        check_link(browser, base, experiment, len(front))
 
 
 def check_views(browser: Browser, base: str, folder: Path, front: list[int]) -> None:
@@ -131,3 +132,17 @@ def check_views(browser: Browser, base: str, folder: Path, front: list[int]) -> 
     browser.open(study_url(base, folder, View.CANDIDATES), width=1500)
     browser.until("document.body?.innerText.includes('100 matching runs')")  # and a button for more of the 120
     assert browser.until(f"{NAMES}.filter((name) => name.startsWith('candidate ')).length") > 20
+
+
+LINK = "[...document.querySelectorAll('a')].find((link) => link.innerText === 'charts of the front')"
+
+
+def check_link(browser: Browser, base: str, experiment: str, num_front: int) -> None:
+    """The description of the study's run leads to the views of its front."""
+    from mlflow import MlflowClient
+
+    (parent,) = MlflowClient(base).search_runs([experiment], "tags.paretune.key = 'study'")
+    browser.open(f"{base}/#/experiments/{experiment}/runs/{parent.info.run_id}", width=1500)
+    address = browser.until(f"{LINK}?.href")
+    browser.open(address, width=1500)
+    browser.until(f"document.body?.innerText.includes('{num_front} matching runs')")
