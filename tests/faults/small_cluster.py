@@ -31,6 +31,7 @@ def small_cluster() -> Iterator["SmallCluster"]:
     scratch = Path(tempfile.mkdtemp(prefix="pt-ray-"))  # short: Ray's socket paths are limited to 107 bytes
     cluster = SmallCluster(scratch)
     try:
+        cluster.start_head()
         yield cluster
     finally:
         for name in list(cluster.nodes):
@@ -46,9 +47,13 @@ class SmallCluster:
         self._ids: dict[str, str] = {}
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.drained: set[str] = set()
-        port = free_port()
-        self.address = f"127.0.0.1:{port}"
-        self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={scratch}")
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
+
+    def start_head(self) -> None:
+        """Start the head and wait until it is up."""
+        options = ["--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self._scratch}"]
+        self._start("head", *options)
 
     def add(self, name: str, *, cpus: int = 0, tags: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None) -> None:
         """Start a node and wait until it has joined."""

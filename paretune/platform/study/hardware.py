@@ -12,8 +12,10 @@ from paretune.core.protocols import Device, SearchSpace, Task
 from paretune.hardware import HARDWARE
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget, excess_metric, is_limited
+from paretune.platform.execution.device_resources import ADDRESSES, REMOTE
 from paretune.platform.spec.checks import sample
 from paretune.platform.spec.model import OnMetric, StudySpec
+from paretune.platform.spec.nodes import Loc
 from paretune.platform.study.builder import Builder
 from paretune.platform.study.evaluation import Devices
 
@@ -59,7 +61,27 @@ def plan_hardware(builder: Builder) -> HardwarePlan:
         elif made is not None:
             told = f"'{chosen.kind}' is neither a device (measure, judge) nor a cost model (metrics, space, check, estimate)"
             builder.problems.append(builder.loaded.problem(("hardware", name), told))
+    builder.add((place_problems(spec, models=tuple(models)), []))
     return HardwarePlan(devices=devices, models=models, complete=len(devices) + len(models) == len(spec.hardware))
+
+
+def place_problems(spec: StudySpec, *, models: tuple[str, ...]) -> list[tuple[Loc, str]]:
+    """What a spec says of places on a cluster that cannot be; `models` are the targets that compute."""
+    problems: list[tuple[Loc, str]] = []
+    for name, target in spec.hardware.items():
+        addresses = target.options.get(ADDRESSES, ()) if target.kind == REMOTE else ()
+        if name in models and (target.tag or target.labels or target.count > 1):
+            field = "tag" if target.tag else "labels" if target.labels else "count"
+            problems.append((("hardware", name, field), f"'{name}' computes its costs and has no device; remove it"))
+        elif target.count > 1 and len(addresses) > 1 and len(addresses) != target.count:
+            told = f"{target.count} devices, but {len(addresses)} addresses; give each device its own, or one that is right on each node"
+            problems.append((("hardware", name, "count"), told))
+    training = spec.run.resources.training.tag
+    owners = [name for name, target in spec.hardware.items() if training is not None and target.tag == training]
+    if owners:
+        told = f"'{training}' belongs to the devices of '{owners[0]}', which keep it for ever; give training a tag of its own"
+        problems.append((("run", "resources", "training", "tag"), told))
+    return problems
 
 
 def candidate_costs(builder: Builder, network: SearchSpace, hardware: HardwarePlan) -> CandidateCosts | None:
