@@ -197,7 +197,7 @@ class StagedEvaluator:
         details = {**part["details"], "measurements": {target: found["details"] for target, found in measured.items()}, "stages": stages}
         if "baseline" in part:
             judged = {target: found["baseline"] for target, found in measured.items() if "baseline" in found}
-            details["baseline"] = {**part["baseline"], "measurements": judged}
+            details["baseline"] = {**part["baseline"], **({"measurements": judged} if judged else {})}
         if job.purpose is Purpose.FINAL:
             details["export"] = {"largest_difference": self._exported(job, workspace, metrics, network())}
         common["duration_s"] = round(sum(stage["busy_s"] for stage in stages.values()), 6)
