@@ -219,7 +219,7 @@ class Pool:
         if stranded_s is None or self._comes or stranded_s < limit_s:
             return
         number = "its device is" if len(self.seats) == 1 else f"all its {len(self.seats)} devices are"
-        reasons = "; ".join(f"{seat.name}: {seat.reason or self._state(seat)}" for seat in self.seats)
+        reasons = "; ".join(f"{seat.name}: {seat.reason.rstrip('.') or self._state(seat)}" for seat in self.seats)
         raise DevicesGone(
             f"nothing can be measured on '{self.target}': {number} gone, also after waiting {stranded_s:.0f} s. {reasons}. "
             f"{len(self._waiting)} trained candidates wait for it; none of them counts as failed, and a resume measures them"
