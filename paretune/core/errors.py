@@ -16,7 +16,8 @@ ParetuneError                    1   the search failed
 |  |- StudyTakenOver                 another process took the study over from this one
 |  |- ClusterLost                    the Ray cluster went away
 |- DeviceError                  75   a device gave no usable measurement
-|- UnstableMeasurement            the repeats disagree too much
+|  |- DevicesGone                    no device is left, whatever the network
+|  |- UnstableMeasurement            the repeats disagree too much
 """
 
 from collections.abc import Sequence
@@ -135,6 +136,10 @@ class ClusterLost(TemporaryError):
 
 class DeviceError(TemporaryError):
     """A device gave no usable measurement."""
+
+
+class DevicesGone(DeviceError):
+    """No device of a target is left, whatever the network: measuring pauses, and no candidate failed."""
 
 
 class UnstableMeasurement(DeviceError):

@@ -10,17 +10,22 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from paretune.core.files import write_durably
 from paretune.core.genotype import as_genotypes
 from paretune.core.metrics import Metric
-from paretune.core.protocols import SearchSpace
+from paretune.core.protocols import Device, SearchSpace
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
 from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget
-from paretune.platform.record.jobs import Evaluation, Job
+from paretune.platform.record.jobs import Awaiting, Evaluation, Job
+from paretune.platform.record.parts import TRAINING, measuring, read_part, write_part
 from paretune.platform.record.results import result_path
+
+HOLD = "hold"
 
 
 class FormulaEvaluator:
@@ -84,15 +89,102 @@ class FormulaEvaluator:
         return {**formula, **self._costs.of_candidate(genotype)[0]}
 
     def _testify(self, word: str, job: Job) -> None:
+        self._say(f"{word} {job.id} {os.getpid()}")
+
+    def _say(self, line: str) -> None:
         if self._witness is None:
             return
         path = Path(self._witness) / f"{os.getpid()}.txt"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, f"{word} {job.id} {os.getpid()}\n".encode())
+            os.write(descriptor, f"{line}\n".encode())
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class StagedFormulaEvaluator(FormulaEvaluator):
+    """The formula in stages: accuracy where there is room to train, the latency of each target on its device; a `StageEvaluator`.
+
+    The training goes on from durable steps, and the witness also has `step ID NUMBER` for each, and `on-TARGET ID DEVICE` for each
+    measurement. Devices are owned, and waited for, like any other; what they would say is the formula. As long as a file `hold` lies
+    in the witness, no further step is taken.
+
+    Args:
+        space: as in `FormulaEvaluator`.
+        produced: as there, and `TARGET.latency_s` of each target.
+        targets: hardware that measures.
+        work_s: pretended training time, in `steps` steps.
+        measure_s: pretended time of a measurement.
+        witness: as there.
+        steps: of a training.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        produced: Mapping[str, Metric],
+        targets: tuple[str, ...],
+        work_s: float = 0.0,
+        measure_s: float = 0.0,
+        witness: str | None = None,
+        steps: int = 5,
+    ) -> None:
+        super().__init__(space=space, produced=produced, work_s=work_s, witness=witness)
+        self._measuring, self._measure_s, self._steps = targets, measure_s, steps
+        self._at_checkpoint: Callable[[], None] | None = None
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """Called after each step."""
+        self._at_checkpoint = call
+
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:  # type: ignore[override] - it takes stages
+        """Train, or go on from the last step."""
+        if read_part(workspace, TRAINING, job.id) is None:
+            start_s = time.monotonic()
+            self._train(job, workspace)
+            busy_s = round(time.monotonic() - start_s, 6)
+            write_part(workspace, TRAINING, job.id, {"stage": {"busy_s": busy_s, "worker": f"here:{os.getpid()}"}})
+        return self.complete(job, workspace)
+
+    def measure(self, job: Job, workspace: Path, target: str, device: Device, facts: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Take as long as a measurement, and note who made it."""
+        if read_part(workspace, measuring(target), job.id) is None:
+            time.sleep(self._measure_s)
+            stage = {"busy_s": self._measure_s, "worker": f"here:{os.getpid()}", **facts}
+            write_part(workspace, measuring(target), job.id, {"stage": stage})
+            self._say(f"{measuring(target)} {job.id} {facts.get('device', '-')}")
+
+    def complete(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
+        """The formula, once every part is there."""
+        parts = {part: read_part(workspace, part, job.id) for part in (TRAINING, *map(measuring, self._measuring))}
+        missing = tuple(target for target in self._measuring if parts[measuring(target)] is None)
+        if missing:
+            return Awaiting(targets=missing)
+        truth = self.truth(job.genotype)
+        truth |= {f"{target}.latency_s": truth["host.latency_s"] for target in self._measuring}
+        stages = {part.removeprefix("on-"): found["stage"] for part, found in parts.items() if found is not None}
+        metrics = {metric.name: truth[metric.name] for metric in self.metrics}
+        return Evaluation(outcome=Outcome.OK, metrics=metrics, details={"stages": stages})
+
+    def release(self, job: Job, workspace: Path) -> None:
+        """The result is durable."""
+        shutil.rmtree(workspace, ignore_errors=True)
+        self._testify("done", job)
+
+    def _train(self, job: Job, workspace: Path) -> None:
+        progress = workspace / "steps"
+        done = len(progress.read_bytes()) if progress.exists() else 0
+        self._testify("start", job)
+        for step in range(done, self._steps):
+            time.sleep(self._work_s / self._steps)
+            while self._witness is not None and (Path(self._witness) / HOLD).exists():
+                time.sleep(0.05)
+            write_durably(progress, b"." * (step + 1))
+            self._say(f"step {job.id} {step + 1}")
+            if self._at_checkpoint is not None:
+                self._at_checkpoint()
 
 
 class FunctionEvaluator:

@@ -8,7 +8,7 @@ from ray.tune.utils.object_cache import _ObjectCache
 
 from paretune.core.errors import StorageError
 from paretune.core.trial import Outcome
-from paretune.platform.execution.adapter import classify_loss
+from paretune.platform.execution.losses import classify_loss
 
 ANY_DEATH = (
     "The actor died unexpectedly before finishing this task.\n\tpid: 22694\nThe actor is dead because its worker process has died. "
@@ -35,6 +35,16 @@ MEMORY_MONITOR = "1 worker(s) were killed due to the node running low on memory.
         ),
         (RayTaskError("train", "tb\nStorageError: disk full", StorageError("disk full")), Outcome.STORAGE_ERROR, "StorageError: disk full"),
         (ActorDiedError(), Outcome.CRASHED, "its worker process died (a signal, an exit or a crash of native code)"),
+        (
+            RayActorError(error_msg="The actor died because its node has died. Node Id: abc"),
+            Outcome.PREEMPTED,
+            "its node died or cannot be reached",
+        ),
+        (
+            RayActorError(error_msg="The actor never ran - it was cancelled before it started running."),
+            Outcome.PREEMPTED,
+            "its node died or cannot be reached",
+        ),
         (None, Outcome.CRASHED, "its worker failed"),
     ],
     ids=str,

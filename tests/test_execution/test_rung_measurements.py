@@ -10,7 +10,7 @@ from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.execution.worker import Worker, WorkerLimits
-from paretune.platform.record.jobs import JobFactory
+from paretune.platform.record.jobs import Awaiting, JobFactory
 from paretune.platform.record.results import result_path
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.tasks.digits import Digits
@@ -26,7 +26,9 @@ class Clock:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, target: str, network: Any, example_shape: tuple[int, ...]) -> Measurement:
+    metrics = (LATENCY,)
+
+    def measure(self, network: Any, example_shape: tuple[int, ...]) -> Measurement:
         self.calls += 1
         return Measurement(values={"latency_s": 1e-3 * self.calls}, details={"call": self.calls})
 
@@ -34,12 +36,13 @@ class Clock:
 def climb(folder: Path, *, forget: bool) -> tuple[Clock, list[Any]]:
     clock, task = Clock(), Digits()
     produced = {metric.name: metric for metric in (*task.metrics, LATENCY, *FreeCosts().metrics)}
-    evaluator = StagedEvaluator(costs=CandidateCosts(SPACE, {}), task=task, produced=produced, targets=("host",), measure=clock)
+    evaluator = StagedEvaluator(costs=CandidateCosts(SPACE, {}), task=task, produced=produced, targets=("host",))
     worker, genotype = Worker(evaluator, folder, WorkerLimits()), (0,) * len(SPACE.decisions)
     found = []
     for rung in range(2):
         job = FACTORY.search(ask_index=0, genotype=genotype, choices={"width": 8}, rung=rung)
-        found.append(worker.run(job))
+        ended = worker.run(job)
+        found.append(worker.measure(job, "host", clock) if isinstance(ended, Awaiting) else ended)
         if forget:
             result_path(folder, job.id).unlink()
     return clock, found

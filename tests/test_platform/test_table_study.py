@@ -13,7 +13,6 @@ import pytest
 import paretune
 from paretune.core.errors import BadInput, SpecChanged, SpecError
 from paretune.core.genotype import named
-from paretune.core.protocols import Measurement
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.spec.load import load_spec, load_text, spec_from_mapping
 from paretune.platform.study.export import export_candidate
@@ -203,7 +202,7 @@ def test_plan_of_a_table_needs_no_torch(table: Path, tmp_path: Path) -> None:
 def test_shipped_study_can_be_run(file: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PARETUNE_DATA", str(data_folder))
     plan = build_plan(load_spec(file))
-    evaluator = plan.make_evaluator((), lambda *_: Measurement(values={}, details={}))
+    evaluator = plan.make_evaluator(())
     for index, row in enumerate(plan.make_searcher().ask(5)):
         genotype = tuple(row.tolist())
         job = job_factory(plan).search(ask_index=index, genotype=genotype, choices=named(plan.space.decisions, genotype))

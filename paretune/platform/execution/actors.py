@@ -1,25 +1,30 @@
 """What lives on the cluster: the trainable that evaluates jobs and the actors that own measuring devices."""
 
+import contextlib
 import json
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
 
 from paretune.core.canonical import canonical_json
-from paretune.core.errors import DeviceError
-from paretune.core.protocols import Measurement
+from paretune.core.errors import DeviceError, DevicesGone, StorageError
+from paretune.core.trial import Outcome
 from paretune.hardware import HARDWARE
-from paretune.platform.execution.device_resources import DeviceResources
-from paretune.platform.execution.worker import Worker, WorkerLimits
-from paretune.platform.record.jobs import Evaluator, Job
+from paretune.platform.execution.capacity import is_draining
+from paretune.platform.execution.device_resources import DeviceChoice
+from paretune.platform.execution.losses import last_line, node_is_gone
+from paretune.platform.execution.pool import Seat
+from paretune.platform.execution.stations import Answer, DeviceFault
+from paretune.platform.execution.worker import NodeLeaving, Worker, WorkerLimits
+from paretune.platform.record.jobs import Awaiting, CheckpointEvaluator, Evaluation, Evaluator, Job
 
-if TYPE_CHECKING:
-    from torch import nn
-
-MEASURE_TIMEOUT_S = 300.0
+LOOK_EVERY_S = 1.0
+"""How often a worker asks whether its node is being drained: a call to the head, so not at every checkpoint of a quick training."""
 
 
 class JobTrainable(tune.Trainable):
@@ -33,6 +38,9 @@ class JobTrainable(tune.Trainable):
         assert limits is not None
         self._job = config["job"]
         self._worker = Worker(evaluator, Path(folder), limits)
+        self._looked_s = time.monotonic()
+        if isinstance(evaluator, CheckpointEvaluator):
+            evaluator.at_checkpoints(self._leave_if_drained)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another trial in the same actor; the worker wipes its slate before each job."""
@@ -40,9 +48,22 @@ class JobTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Evaluate the job. Text only: Tune keeps statistics of every number it is told."""
-        evaluation = self._worker.run(Job.from_json(json.loads(self._job)))
-        return {"done": True, "evaluation": canonical_json(evaluation.as_json())}
+        """Evaluate the job as far as this resource allows. Text only: Tune keeps statistics of every number it is told."""
+        found = self._worker.run(Job.from_json(json.loads(self._job)))
+        if isinstance(found, Awaiting):
+            return {"done": True, "awaiting": canonical_json(list(found.targets))}
+        return {"done": True, "evaluation": canonical_json(found.as_json())}
+
+    def _leave_if_drained(self) -> None:
+        """End the job where its node will go away: it goes on elsewhere from the checkpoint that is durable now.
+
+        Raises:
+            NodeLeaving: it is preempted.
+        """
+        if time.monotonic() - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            if is_draining():
+                raise NodeLeaving
 
     def cleanup(self) -> None:
         """Called when the actor ends."""
@@ -50,43 +71,90 @@ class JobTrainable(tune.Trainable):
 
 
 class DeviceActor:
-    """Owns one device for the whole study: one network at a time, sessions and drivers loaded once."""
+    """Owns one device as long as it is needed: one candidate at a time, sessions and drivers loaded once."""
 
-    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
-        self._device = HARDWARE.create(kind, **options)
+    def __init__(self, target: str, kind: str, options: Mapping[str, Any], evaluator: Evaluator, folder: str) -> None:
+        self._target, self._device = target, HARDWARE.create(kind, **options)
+        self._worker = Worker(evaluator, Path(folder), WorkerLimits())
 
-    def ready(self) -> bool:
-        """Whether the actor is up."""
-        return True
+    def ready(self) -> str:
+        """Where the actor is up."""
+        return socket.gethostname()
 
-    def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        """Measure one network, see `core.protocols.Device`."""
-        measurement: Measurement = self._device.measure(network, example_shape)
-        return measurement
-
-
-class ActorDevices:
-    """Calls the device actors from a worker."""
-
-    def __init__(self, handles: Mapping[str, Any]) -> None:
-        self._handles = dict(handles)
-
-    def __call__(self, target: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        """Measure on the device called `target`.
-
-        Raises:
-            DeviceError: the device gave no usable measurement, died or did not answer in time.
-        """
+    def measure(self, job: str, facts: Mapping[str, Any]) -> Evaluation | Awaiting | DeviceFault:
+        """Measure one trained candidate, and complete its evaluation where nothing else is awaited."""
         try:
-            measurement: Measurement = ray.get(self._handles[target].measure.remote(network, example_shape), timeout=MEASURE_TIMEOUT_S)
-        except ray.exceptions.GetTimeoutError as error:
-            raise DeviceError(f"'{target}' did not answer within {MEASURE_TIMEOUT_S:g} s") from error
-        except ray.exceptions.RayActorError as error:
-            raise DeviceError(f"the actor of '{target}' died: {error}") from error
-        return measurement
+            return self._worker.measure(Job.from_json(json.loads(job)), self._target, self._device, facts)
+        except DeviceError as error:
+            return DeviceFault(reason=str(error), gone=isinstance(error, DevicesGone))
+        except StorageError as error:
+            return Evaluation(outcome=Outcome.STORAGE_ERROR, message=str(error))
 
 
-def start_device(kind: str, options: Mapping[str, Any], resources: DeviceResources) -> Any:
-    """A device actor with resources of its own, so that training does not disturb what it measures."""
-    placed = ray.remote(DeviceActor).options(num_cpus=resources.processors, num_gpus=resources.gpus, max_restarts=-1, max_task_retries=1)
-    return placed.remote(kind, dict(options))
+def start_device(target: str, choice: DeviceChoice, index: int, evaluator: Any, folder: Path) -> Any:
+    """The actor of one device; `evaluator` is an object reference, so that it travels once a node.
+
+    It has resources of its own, so that training does not disturb what it measures, and those of its tag. It is not restarted by Ray:
+    who waits for it decides, and a measurement is never made twice unseen.
+    """
+    needed = choice.resources
+    placed = ray.remote(DeviceActor).options(
+        num_cpus=needed.processors,
+        num_gpus=needed.gpus,
+        resources={needed.tag: 1} if needed.tag else None,
+        label_selector=dict(needed.labels) or None,
+        max_restarts=0,
+        max_task_retries=0,
+    )
+    return placed.remote(target, choice.kind, choice.options_of(index), evaluator, str(folder.absolute()))
+
+
+class RayStaff:
+    """The device actors of a study as `stations.Staff`.
+
+    Args:
+        choices: the devices by target.
+        evaluator: completes evaluations where a device was the last stage.
+        folder: of the study.
+    """
+
+    def __init__(self, choices: Mapping[str, DeviceChoice], evaluator: Evaluator, folder: Path) -> None:
+        self._choices, self._folder = dict(choices), folder
+        self._evaluator = ray.put(evaluator) if choices else None
+        self._calls: dict[Any, Seat] = {}
+
+    def start(self, target: str, seat: Seat) -> None:
+        """Create the actor; it comes up once a node has room for it."""
+        seat.handle = start_device(target, self._choices[target], seat.index, self._evaluator, self._folder)
+        self._calls[seat.handle.ready.remote()] = seat
+
+    def ask(self, seat: Seat, job: str, facts: Mapping[str, Any]) -> None:
+        """Call the actor."""
+        self._calls[seat.handle.measure.remote(job, dict(facts))] = seat
+
+    def end(self, seat: Seat) -> None:
+        """Kill the actor, whether it is up or not."""
+        self._calls = {call: other for call, other in self._calls.items() if other is not seat}
+        if seat.handle is not None:
+            with contextlib.suppress(ray.exceptions.RayError, ConnectionError):  # a cluster that is gone has no actors
+                ray.kill(seat.handle)
+            seat.handle = None
+
+    def answers(self, timeout_s: float) -> list[Answer]:
+        """Calls that have returned, and actors that died in one."""
+        if not self._calls:
+            return []
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready:
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        return [self._answer(call) for call in ready]
+
+    def _answer(self, call: Any) -> Answer:
+        seat = self._calls.pop(call)
+        try:
+            return Answer(seat=seat, value=ray.get(call))
+        except ray.exceptions.RayTaskError as error:
+            return Answer(seat=seat, value=DeviceFault(reason=last_line(str(error)), gone=False))
+        except ray.exceptions.RayError as error:
+            self.end(seat)
+            return Answer(seat=seat, death=f"its process ended: {last_line(str(error))}", of_node=node_is_gone(error))

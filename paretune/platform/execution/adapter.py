@@ -6,11 +6,10 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.search import Searcher as RaySearcher
 
 from paretune.core.canonical import canonical_json
@@ -22,10 +21,13 @@ from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
 from paretune.platform.execution.phase import Done, Phase, Wait
+from paretune.platform.execution.stations import Stations
 from paretune.platform.record.jobs import Evaluation, Job
-from paretune.platform.record.redaction import plain
 
 logger = logging.getLogger(__name__)
+
+WAIT_S = 0.2
+"""Longest wait for news from the stations before a stop is looked for."""
 
 
 class TuneSearcher(RaySearcher):
@@ -106,16 +108,28 @@ class TuneSearcher(RaySearcher):
 class PhaseSearcher(RaySearcher):
     """Hands the jobs of a phase to Tune, up to `segment` of them: Tune keeps every trial of a run in memory.
 
-    An error never passes through Tune's event loop, which would lose it: it ends the run and waits in `error`.
+    A trial is the stage of a job that trains. What else it awaits goes to the stations, which hold no trial; as long as too many
+    candidates wait there, nothing new is trained. An error never passes through Tune's event loop, which would lose it: it ends the
+    run and waits in `error`.
+
+    Args:
+        phase: what runs.
+        segment: trials of this run.
+        stations: where trained candidates are measured.
+        backlog: candidates that may be at the stations while others are trained.
     """
 
-    def __init__(self, phase: Phase, *, segment: int) -> None:
+    def __init__(self, phase: Phase, *, segment: int, stations: Stations, backlog: int) -> None:
         super().__init__()
-        self._phase, self._left = phase, segment
-        self._live: dict[str, str] = {}
+        self._phase, self._left, self._stations, self._backlog = phase, segment, stations, backlog
+        self._live: dict[str, Job] = {}
         self.done: Done | None = None
         self.error: Exception | None = None
         self.closing = False
+        self.leaving: set[str] = set()
+        """Trials whose worker must not be used again: its node will go away."""
+        self.on_wait: Callable[[], object] = self.look
+        """Called again and again while nothing trains and `suggest` waits for the stations."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the searcher for its own resume, which is never used: the ledger is the truth."""
@@ -127,41 +141,62 @@ class PhaseSearcher(RaySearcher):
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The next job as a Tune config."""
-        if self._left == 0 or self.done or self.error or self.closing:
-            self._guarded(self._phase.pause)
-            return str(RaySearcher.FINISHED)
-        try:
-            step = self._phase.next_job()
-        except Exception as error:
-            self.error = error
-            return str(RaySearcher.FINISHED)
-        match step:
-            case Job():
-                self._live[trial_id] = step.id
-                self._left -= 1
-                return {"job": canonical_json(step.as_json())}
-            case Wait():
-                return None
-            case Done():
-                self.done = step
+        while True:  # ends: each turn hands out a job, finishes, or waits for one of finitely many jobs at the stations
+            if self._left == 0 or self.done or self.error or self.closing:
+                self._guarded(self._phase.pause)
                 return str(RaySearcher.FINISHED)
+            try:
+                step = self._phase.next_job() if self._stations.num_jobs < self._backlog else Wait()
+            except Exception as error:
+                self.error = error
+                return str(RaySearcher.FINISHED)
+            match step:
+                case Job():
+                    self._live[trial_id] = step
+                    self._left -= 1
+                    return {"job": canonical_json(step.as_json())}
+                case Done():
+                    self.done = step
+                    return str(RaySearcher.FINISHED)
+            if self._live or self._stations.num_jobs == 0:
+                return None
+            self.look(WAIT_S)  # where nothing trains Tune sleeps for a second, and looks at nothing
+            self.on_wait()
+
+    def look(self, timeout_s: float = 0.0) -> None:
+        """Take in what has ended at the stations."""
+        try:
+            for job_id, end in self._stations.look(timeout_s):
+                if isinstance(end, Evaluation):
+                    self._phase.finished(job_id, end)
+                else:
+                    self._phase.lost(job_id, end.outcome, end.message)
+        except Exception as error:
+            self.error = self.error or error
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Every trial reports once, at its end."""
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Take in what a trial ended with; a trial that failed waits for `trial_lost`, which knows why."""
-        if error or result is None or "evaluation" not in result:
+        if error or result is None or not result.keys() & {"evaluation", "awaiting"}:
             return
-        job_id = self._live.pop(trial_id, None)
-        if job_id is not None:
-            self._guarded(lambda: self._phase.finished(job_id, Evaluation.from_json(json.loads(result["evaluation"]))))
+        job = self._live.pop(trial_id, None)
+        if job is None:
+            return
+        if "awaiting" in result:
+            self._guarded(lambda: self._stations.submit(job, json.loads(result["awaiting"])))
+        else:
+            evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
+            if evaluation.outcome is Outcome.PREEMPTED:
+                self.leaving.add(trial_id)
+            self._guarded(lambda: self._phase.finished(job.id, evaluation))
 
     def trial_lost(self, trial_id: str, outcome: Outcome, message: str) -> None:
         """The worker of a trial died, or could not even record its result."""
-        job_id = self._live.pop(trial_id, None)
-        if job_id is not None:
-            self._guarded(lambda: self._phase.lost(job_id, outcome, message))
+        job = self._live.pop(trial_id, None)
+        if job is not None:
+            self._guarded(lambda: self._phase.lost(job.id, outcome, message))
 
     def _guarded(self, action: Any) -> None:
         if self.error is None:
@@ -175,25 +210,3 @@ class PhaseSearcher(RaySearcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the ledger has it."""
-
-
-def classify_loss(error: BaseException | None) -> tuple[Outcome, str]:
-    """What a Ray error says about a lost attempt, without process numbers: equal causes have equal messages."""
-    text = "" if error is None else str(error)
-    if isinstance(error, OutOfMemoryError) or "low on memory" in text:
-        return Outcome.OOM, "killed by Ray's memory monitor"
-    if isinstance(error, RayActorError) and getattr(error, "preempted", False):
-        return Outcome.PREEMPTED, "its node was preempted"
-    if isinstance(error, NodeDiedError | ActorUnavailableError):
-        return Outcome.PREEMPTED, "its node died or cannot be reached"
-    if isinstance(error, RayActorError) and error.actor_init_failed:
-        return Outcome.USER_ERROR, f"its worker could not start: {_last_line(text)}"
-    if isinstance(error, RayActorError):
-        return Outcome.CRASHED, "its worker process died (a signal, an exit or a crash of native code)"
-    if isinstance(error, RayTaskError) and "StorageError" in text:
-        return Outcome.STORAGE_ERROR, _last_line(text)
-    return Outcome.CRASHED, _last_line(text) or "its worker failed"
-
-
-def _last_line(text: str) -> str:
-    return plain((text.strip().splitlines() or [""])[-1])[:500]

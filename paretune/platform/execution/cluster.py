@@ -41,13 +41,14 @@ def prepare_environment() -> None:
 
 
 @contextmanager
-def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
+def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float] | None = None) -> Iterator[None]:
     """A Ray cluster for the time of a `with` block.
 
     Args:
         address: of a running cluster, `auto` for the one on this machine. None takes the one that this process is connected to
             already, which stays connected, or else starts a local one for this process.
         num_cpus: processors of the local one; ignored when connecting.
+        tags: custom resources of the local one, which stands for every device of the study; ignored when connecting.
 
     Raises:
         BadInput: no cluster answers at `address`.
@@ -63,7 +64,7 @@ def ray_cluster(*, address: str | None, num_cpus: int) -> Iterator[None]:
     if address is None and ray.is_initialized():
         yield
         return
-    _connect(address, num_cpus)
+    _connect(address, num_cpus, tags or {})
     if token.exists() and token.stat().st_uid == os.getuid():
         token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
     session = session_folder() if address is None else None
@@ -96,14 +97,15 @@ def check_address(address: str | None) -> None:
     refuse_wrong_token(str(address))
 
 
-def _connect(address: str | None, num_cpus: int) -> None:
+def _connect(address: str | None, num_cpus: int, tags: Mapping[str, float]) -> None:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "paretune"}
     try:
         if address is None:
             # "local": None would connect to the cluster that RAY_ADDRESS names.
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=128 * MIB, **quiet)
+            local: dict[str, Any] = {"num_cpus": num_cpus, "resources": dict(tags), "object_store_memory": 128 * MIB}
+            ray.init(address="local", include_dashboard=False, **local, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:

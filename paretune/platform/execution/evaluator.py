@@ -1,103 +1,214 @@
-"""The staged evaluator: quality at a fidelity, free costs, measured costs; for the final networks also the test and the export."""
+"""The staged evaluator: quality at a fidelity and free costs on the resource that trains, then each measured cost on its own device.
 
+What a stage found lies in the workspace of the job, so the next stage runs wherever its resource is, and nobody who trains waits for a
+device. For the final networks the test belongs to the first stage, and the export to the last.
+"""
+
+import contextlib
+import os
+import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.core.errors import CheckpointDamaged
 from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
-from paretune.core.protocols import Fidelity, Measurement, Task
+from paretune.core.protocols import Device, Fidelity, Task, TaskResult
 from paretune.core.trial import Outcome
+from paretune.networks.weights import read_weights, write_weights
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.worker import discard_workspace, recall
-from paretune.platform.record.jobs import Evaluation, Job, Purpose
+from paretune.platform.record.jobs import Awaiting, Evaluation, Evaluator, Job, Purpose, StageEvaluator, json_values
+from paretune.platform.record.parts import TRAINING, measuring, part_path, read_part, write_part
 
 if TYPE_CHECKING:
     from torch import nn
-
-    Measure = Callable[[str, nn.Module, tuple[int, ...]], Measurement]
 
 TEST_PREFIX = "test."
 """Metrics on held-out data are named apart from those that the search may look at."""
 
 
 class StagedEvaluator:
-    """Trains, validates and measures one candidate at a time.
+    """Trains and validates candidates, and measures them once they are trained; a `StageEvaluator`.
 
     Args:
         costs: what candidates are and what they cost before anything runs.
         task: trains and tests it.
         produced: every metric a search evaluation must contain, inner names with the target before the dot.
         targets: hardware that measures, by name.
-        measure: `(target, network, example shape)` -> measurement, wherever that hardware is.
     """
 
-    def __init__(
-        self, *, costs: CandidateCosts, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure"
-    ) -> None:
-        self._costs, self._task, self._produced = costs, task, dict(produced)
-        self._targets, self._measure = targets, measure
+    def __init__(self, *, costs: CandidateCosts, task: Task, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> None:
+        self._costs, self._task, self._produced, self._targets = costs, task, dict(produced), targets
+        self._at_checkpoint: Callable[[], None] = _go_on
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """See `record.jobs.CheckpointEvaluator`."""
+        self._at_checkpoint = call
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What every `ok` evaluation contains."""
         return tuple(self._produced.values())
 
-    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
-        """Train, validate, measure; for a final job also test and export."""
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
+        """Train and validate; for a final job also test. What is left to do without a device is done at once."""
+        if read_part(workspace, TRAINING, job.id) is not None:
+            with contextlib.suppress(CheckpointDamaged):  # then the training goes on from its last checkpoint
+                return self.complete(job, workspace)
+        network, part = self._trained(job, workspace)
+        if not self._targets or part["outcome"] != Outcome.OK.value:
+            return self._completed(job, workspace, part, lambda: network)
+        part = {**part, "weights_sha256": write_weights(network, _weights(workspace))}
+        write_part(workspace, TRAINING, job.id, part)
+        return self._completed(job, workspace, part, lambda: network)
+
+    def measure(self, job: Job, workspace: Path, target: str, device: Device, facts: Mapping[str, Any]) -> None:
+        """Measure the trained network on one target; see `record.jobs.StageEvaluator`."""
+        if read_part(workspace, measuring(target), job.id) is not None:
+            return
+        network = self._restored(job, workspace, self._training_part(job, workspace))
+        start_s = time.monotonic()
+        found = device.measure(network, (1, *self._task.input_shape))
+        busy_s = time.monotonic() - start_s
+        values = {f"{target}.{name}": value for name, value in found.values.items()}
+        expected = {name: metric for name, metric in self._produced.items() if name.startswith(f"{target}.")}
+        metrics = checked_metrics(values, expected, producer=f"hardware '{target}'")
+        body = {"metrics": metrics, "details": json_values(found.details), "stage": {**_stage(busy_s), **facts}}
+        write_part(workspace, measuring(target), job.id, body)
+
+    def complete(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
+        """The evaluation once every part is there; see `record.jobs.StageEvaluator`."""
+        part = self._training_part(job, workspace)
+        return self._completed(job, workspace, part, lambda: self._restored(job, workspace, part))
+
+    def release(self, job: Job, workspace: Path) -> None:
+        """Checkpoints may go; a final job's exported network stays."""
+        for left in ("checkpoint", "trained", "parts") if job.purpose is Purpose.FINAL else ("",):
+            discard_workspace(workspace / left)
+
+    def _trained(self, job: Job, workspace: Path) -> tuple["nn.Module", dict[str, Any]]:
+        """The trained network, and the part that the first stage leaves behind."""
+        start_s = time.monotonic()
         network, result = self._task.train(
             lambda: self._costs.space.build(job.genotype),
             seed=job.seed,
             fidelity=Fidelity(epochs=job.epochs, schedule_epochs=job.schedule_epochs),
             checkpoint=workspace / "checkpoint",
+            on_epoch=lambda _epochs, _record: self._at_checkpoint(),
         )
         costs, computed = self._costs.of_candidate(job.genotype)
         details: dict[str, Any] = {"curve": [dict(record) for record in result.curve]}
         if computed:
             details["computed"] = computed
-        if result.outcome is not Outcome.OK:
-            return Evaluation(outcome=result.outcome, metrics=costs, details=details, message="training diverged")
-        hardware, details["measurements"] = self._measured_below(job, workspace) or self._measure_now(network)
-        raw = {**result.metrics, **costs, **hardware}
-        metrics = checked_metrics(raw, self._produced, producer=f"task '{self._task.name}' or its hardware")
-        evaluation = Evaluation(outcome=Outcome.OK, metrics=metrics, details=details)
-        return self._finalise(evaluation, job, network, workspace) if job.purpose is Purpose.FINAL else evaluation
+        tested: dict[str, float] = {}
+        metrics: dict[str, float] = costs
+        if result.outcome is Outcome.OK:
+            metrics = self._checked(result, costs)
+            tested = self._tested(network) if job.purpose is Purpose.FINAL else {}
+        stage = _stage(time.monotonic() - start_s)
+        part = {"outcome": result.outcome.value, "metrics": metrics, "test": tested, "details": json_values(details), "stage": stage}
+        return network, part
 
-    def _measure_now(self, network: "nn.Module") -> tuple[dict[str, float], dict[str, Any]]:
-        """The metrics of every target, and how they were measured."""
-        measured = {target: self._measure(target, network, (1, *self._task.input_shape)) for target in self._targets}
-        values = {f"{target}.{name}": value for target, found in measured.items() for name, value in found.values.items()}
-        return values, {target: dict(found.details) for target, found in measured.items()}
+    def _checked(self, result: TaskResult, costs: Mapping[str, float]) -> dict[str, float]:
+        """What is known once a network is trained, fit to be recorded.
 
-    def _measured_below(self, job: Job, workspace: Path) -> tuple[dict[str, float], dict[str, Any]] | None:
-        """What was measured at the rung below, if that rung's result is there: the architecture decides it, and not the training."""
-        below = recall(workspace.parents[1], job.continues) if job.continues and self._targets else None
-        known = {} if below is None else below.details.get("measurements", {})
-        if below is None or any(target not in known for target in self._targets):
-            return None
+        Raises:
+            EvaluationError: the task returned something that is no metric.
+        """
         prefixes = tuple(f"{target}." for target in self._targets)
-        return {name: value for name, value in below.metrics.items() if name.startswith(prefixes)}, dict(known)
+        expected = {name: metric for name, metric in self._produced.items() if not name.startswith(prefixes)}
+        return checked_metrics({**result.metrics, **costs}, expected, producer=f"task '{self._task.name}'")
 
-    def release(self, job: Job, workspace: Path) -> None:
-        """Checkpoints may go; a final job's exported network stays."""
-        discard_workspace(workspace / "checkpoint" if job.purpose is Purpose.FINAL else workspace)
-
-    def _finalise(self, evaluation: Evaluation, job: Job, network: "nn.Module", workspace: Path) -> Evaluation:
-        from paretune.tasks.export import export_network  # torch and ONNX take two seconds to import; the driver does without
-
+    def _tested(self, network: "nn.Module") -> dict[str, float]:
         tested = {f"{TEST_PREFIX}{name}": value for name, value in self._task.test(network).items()}
         trained = (metric for metric in self._task.metrics if not metric.name.startswith(PROXY_PREFIX))
         expected = {f"{TEST_PREFIX}{metric.name}": metric for metric in trained}
-        metrics = {**evaluation.metrics, **checked_metrics(tested, expected, producer=f"the test of task '{self._task.name}'")}
+        return checked_metrics(tested, expected, producer=f"the test of task '{self._task.name}'")
+
+    def _completed(self, job: Job, workspace: Path, part: Mapping[str, Any], network: "Callable[[], nn.Module]") -> Evaluation | Awaiting:
+        """The evaluation from its parts, or what is still awaited."""
+        outcome, stages = Outcome(part["outcome"]), {TRAINING: part["stage"]}
+        common: dict[str, Any] = {"duration_s": part["stage"]["busy_s"], "worker": part["stage"]["worker"]}
+        if outcome is not Outcome.OK:
+            details = {**part["details"], "stages": stages}
+            return Evaluation(outcome=outcome, metrics=part["metrics"], details=details, message="training diverged", **common)
+        parts = {target: read_part(workspace, measuring(target), job.id) or self._below(job, workspace, target) for target in self._targets}
+        missing = tuple(target for target, found in parts.items() if found is None)
+        if missing:
+            return Awaiting(targets=missing)
+        measured = {target: found for target, found in parts.items() if found is not None}
+        hardware = {name: value for found in measured.values() for name, value in found["metrics"].items()}
+        metrics = checked_metrics({**part["metrics"], **hardware}, self._produced, producer="the evaluation") | part["test"]
+        stages |= {target: found["stage"] for target, found in measured.items() if "stage" in found}
+        details = {**part["details"], "measurements": {target: found["details"] for target, found in measured.items()}, "stages": stages}
+        if job.purpose is Purpose.FINAL:
+            details["export"] = {"largest_difference": self._exported(job, workspace, metrics, network())}
+        common["duration_s"] = round(sum(stage["busy_s"] for stage in stages.values()), 6)
+        return Evaluation(outcome=Outcome.OK, metrics=metrics, details=details, **common)
+
+    def _below(self, job: Job, workspace: Path, target: str) -> Mapping[str, Any] | None:
+        """What was measured at the rung below, if that rung's result is there: the architecture decides it, and not the training."""
+        below = recall(workspace.parents[1], job.continues) if job.continues else None
+        known = {} if below is None else below.details.get("measurements", {})
+        if below is None or target not in known:
+            return None
+        metrics = {name: value for name, value in below.metrics.items() if name.startswith(f"{target}.")}
+        return {"metrics": metrics, "details": known[target]}
+
+    def _training_part(self, job: Job, workspace: Path) -> Mapping[str, Any]:
+        part = read_part(workspace, TRAINING, job.id)
+        if part is None:
+            raise CheckpointDamaged(f"what the training of candidate {job.ask_index} left in {workspace} is gone")
+        return part
+
+    def _restored(self, job: Job, workspace: Path, part: Mapping[str, Any]) -> "nn.Module":
+        """The trained network, built again; where its weights are damaged nothing counts as trained any more."""
+        try:
+            return read_weights(self._costs.space.build(job.genotype), _weights(workspace), sha256=part["weights_sha256"])
+        except CheckpointDamaged:
+            part_path(workspace, TRAINING).unlink(missing_ok=True)
+            raise
+
+    def _exported(self, job: Job, workspace: Path, metrics: Mapping[str, float], network: "nn.Module") -> float:
+        """Write the network of a final job; by how much ONNX Runtime differs."""
+        from paretune.tasks.export import export_network  # torch and ONNX take two seconds to import; the driver does without
+
         metadata = {
             "candidate": job.ask_index,
             "choices": dict(job.choices),
-            "metrics": metrics,
+            "metrics": dict(metrics),
             "task": self._task.name,
             "space": self._costs.space.name,
             "seed": job.seed,
             "epochs": job.epochs,
         }
-        exported = export_network(network, (1, *self._task.input_shape), workspace / "network", metadata)
-        details = {**evaluation.details, "export": {"largest_difference": exported.largest_difference}}
-        return replace(evaluation, metrics=metrics, details=details)
+        return export_network(network, (1, *self._task.input_shape), workspace / "network", metadata).largest_difference
+
+
+def evaluate_here(evaluator: Evaluator, job: Job, workspace: Path, devices: Mapping[str, Device]) -> Evaluation:
+    """Evaluate a job in this process, which has every device at hand.
+
+    Raises:
+        DeviceError: a device gave no usable measurement.
+    """
+    found = evaluator.evaluate(job, workspace)
+    while isinstance(found, Awaiting) and isinstance(evaluator, StageEvaluator):  # ends: each turn measures one target
+        evaluator.measure(job, workspace, found.targets[0], devices[found.targets[0]], {})
+        found = evaluator.complete(job, workspace)
+    assert isinstance(found, Evaluation)  # nobody else awaits anything
+    return found
+
+
+def _go_on() -> None:
+    """A checkpoint is durable, and nobody wants to know."""
+
+
+def _weights(workspace: Path) -> Path:
+    return workspace / "trained" / "weights.safetensors"
+
+
+def _stage(busy_s: float) -> dict[str, Any]:
+    """How long a stage held its resource, and who ran it."""
+    return {"busy_s": round(busy_s, 6), "worker": f"{socket.gethostname()}:{os.getpid()}"}

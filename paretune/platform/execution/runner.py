@@ -17,11 +17,13 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
-from paretune.core.errors import ClusterLost, StorageError
+from paretune.core.errors import ClusterLost, ParetuneError, StorageError
 from paretune.platform.execution.actors import JobTrainable
-from paretune.platform.execution.adapter import PhaseSearcher, classify_loss
+from paretune.platform.execution.adapter import PhaseSearcher
 from paretune.platform.execution.cluster import session_folder
+from paretune.platform.execution.losses import classify_loss
 from paretune.platform.execution.phase import Phase
+from paretune.platform.execution.stations import NOBODY, Stations
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import WorkerLimits
 from paretune.platform.record.jobs import Evaluator
@@ -50,11 +52,24 @@ def run_phase(
     folder: Path,
     resources: Resources,
     stop: StopRequest,
+    stations: Stations | None = None,
+    is_lost: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
     """Run a phase to its end on the Ray cluster that this process is connected to; why it ended.
 
+    Args:
+        phase: what runs.
+        evaluator: evaluates its jobs.
+        folder: of the study.
+        resources: of the stage that trains.
+        stop: looked at all the time.
+        stations: where the other stages run; None where there are none.
+        is_lost: whether the head of the cluster has gone.
+        on_step: called in every turn.
+
     Raises:
+        DevicesGone: nothing can be measured any more; what is trained is measured at the next resume.
         Interrupted: a stop was asked for; running candidates go on from their checkpoints at the next resume.
         ClusterLost: the cluster went away.
         ParetuneError: what the phase raises.
@@ -63,9 +78,13 @@ def run_phase(
         tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits),
         dict(resources.per_candidate),
     )
+    stations = stations or Stations({}, NOBODY)
+    backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
-        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN)
-        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, on_step))
+        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog)
+        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
+        if isinstance(searcher.error, RayError | ConnectionError):
+            raise _lost(searcher.error) from searcher.error
         if searcher.error is not None:
             raise searcher.error
         phase.pause()
@@ -86,11 +105,15 @@ def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Wa
     try:
         _tuner(trainable, searcher, scheduler, slots, scratch, watch).fit()
     except (RayError, TuneError, ConnectionError) as error:
-        raise ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete") from error
+        raise _lost(error) from error
     finally:
         for litter in (Path(scratch), scheduler.artifacts):
             if litter is not None:
                 shutil.rmtree(litter, ignore_errors=True)
+
+
+def _lost(error: Exception) -> ClusterLost:
+    return ClusterLost(f"the Ray cluster went away: {error}. The ledger is complete")
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -135,11 +158,12 @@ def _trial_id(trial: Any) -> str:
 
 
 class JobScheduler(FIFOScheduler):
-    """First come, first served; says why trials were lost, and mends three habits of Tune 2.60.
+    """First come, first served; says why trials were lost, and mends four habits of Tune 2.60.
 
     With `reuse_actors` Tune keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is still
     starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all the
     work, and each barrier of `mode: sync` starts processes anew. And where Ray's memory monitor kills one actor, Tune ends the run.
+    It also keeps actors on nodes that are being drained.
     There is no public switch; where Ray moves these parts, the scheduler has no effect on them: time is lost, or a resume is needed.
     See docs/decisions/0003-keep-tune-workers.md.
 
@@ -168,6 +192,9 @@ class JobScheduler(FIFOScheduler):
         reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
         if reuse is not None and owners is not None:
             controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
+        keep = getattr(controller, "_maybe_cache_trial_actor", None)
+        if keep is not None:
+            controller._maybe_cache_trial_actor = lambda ended: ended.trial_id not in self._searcher.leaving and keep(ended)
         manager = getattr(controller, "_actor_manager", None)
         failed = getattr(manager, "_actor_task_failed", None)
         if failed is not None:
@@ -196,9 +223,12 @@ def _error_of(trial: Any) -> BaseException | None:
 class _Watch(tune.Stopper):
     """Looked at in every turn of Tune's event loop."""
 
-    def __init__(self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, on_step: Callable[[], None]) -> None:
-        self._stop, self._searcher, self._on_step = stop, searcher, on_step
+    def __init__(
+        self, stop: StopRequest, searcher: PhaseSearcher, folder: Path, is_lost: Callable[[], bool], on_step: Callable[[], None]
+    ) -> None:
+        self._stop, self._searcher, self._is_lost, self._on_step = stop, searcher, is_lost, on_step
         self._ledger, self._last_look_s = folder.absolute() / LEDGER_FILE, time.monotonic()
+        searcher.on_wait = self.stop_all
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -207,7 +237,13 @@ class _Watch(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        self._on_step()
+        try:
+            if self._is_lost():
+                raise ClusterLost("the Ray cluster went away: its head does not answer any more. The ledger is complete")
+            self._searcher.look()
+            self._on_step()
+        except ParetuneError as error:  # Tune would wrap it
+            self._searcher.error = self._searcher.error or error
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again
             self._last_look_s = time.monotonic()
             if not self._ledger.exists():

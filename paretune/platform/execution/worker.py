@@ -9,22 +9,31 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from paretune.core.errors import CheckpointDamaged, DeviceError, EvaluationError, StorageError
 from paretune.core.files import write_durably
 from paretune.core.metrics import Direction, Metric, checked_metrics
+from paretune.core.protocols import Device
 from paretune.core.trial import Outcome
 from paretune.platform.execution.guard import Guard
 from paretune.platform.execution.slate import Slate
-from paretune.platform.record.jobs import MESSAGE_BYTES, Evaluation, Evaluator, Job, json_values
+from paretune.platform.record.jobs import MESSAGE_BYTES, Awaiting, Evaluation, Evaluator, Job, StageEvaluator, json_values
 from paretune.platform.record.redaction import plain
 from paretune.platform.record.results import read_result, result_bytes, result_path, write_result
 
 TRACEBACK_BYTES = 2**18
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+LEAVING = "its node is being drained; it goes on elsewhere from its last checkpoint"
+
+
+class NodeLeaving(BaseException):
+    """The node of this worker will go away. No `Exception`, so that a task that catches everything lets it through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +64,10 @@ class Worker:
             resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
         self._slate: Slate | None = None
 
-    def run(self, job: Job) -> Evaluation:
-        """Evaluate a job; its result is durable on return, unless the outcome says nothing of the architecture or is a crash.
+    def run(self, job: Job) -> Evaluation | Awaiting:
+        """Evaluate a job as far as the resources at hand allow.
+
+        Its result, or what the first stage found, is durable on return, unless the outcome says nothing of the architecture or is a crash.
 
         Raises:
             StorageError: the study's folder is gone or refuses the result.
@@ -71,6 +82,37 @@ class Worker:
         with _claimed(workspace):
             return recall(self._folder, job.id) or self._run_claimed(job, workspace)
 
+    def measure(self, job: Job, target: str, device: Device, facts: Mapping[str, Any] | None = None) -> Evaluation | Awaiting:
+        """Measure a trained job on a device at hand, and complete its evaluation where this was the last stage.
+
+        Args:
+            job: for which `run` returned an `Awaiting`, here or elsewhere.
+            target: name of the device, one that was awaited.
+            device: measures.
+            facts: who measures, for the record; JSON.
+
+        Raises:
+            DeviceError: the device gave no usable measurement.
+            StorageError: the study's folder is gone or refuses the result.
+        """
+        evaluator, workspace = self._evaluator, workspace_path(self._folder, job.id)
+        assert isinstance(evaluator, StageEvaluator)
+        known = recall(self._folder, job.id)
+        if known is not None:
+            return known
+
+        def stage() -> Evaluation | Awaiting:
+            evaluator.measure(job, workspace, target, device, facts or {})
+            return Awaiting(targets=())
+
+        with _claimed(workspace / "parts" / f"claim-{target}"):
+            found = self._staged(job, stage)
+        with _claimed(workspace):
+            known = recall(self._folder, job.id)
+            if known is None and isinstance(found, Awaiting):
+                found = self._staged(job, lambda: evaluator.complete(job, workspace))
+            return known or self._settled(job, workspace, found)
+
     def _adopt(self, job: Job, workspace: Path) -> None:
         """Take over what the job that this one continues left in its workspace; what is there already is newer."""
         below = workspace_path(self._folder, job.continues)
@@ -78,22 +120,27 @@ class Worker:
             if not (workspace / left.name).exists():
                 left.rename(workspace / left.name)
 
-    def _run_claimed(self, job: Job, workspace: Path) -> Evaluation:
+    def _run_claimed(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
         if job.continues:
             self._adopt(job, workspace)
         self._watch(job)
         start_s = time.monotonic()
-        evaluation = self._evaluate(job, workspace)
-        evaluation = replace(evaluation, duration_s=round(time.monotonic() - start_s, 6), worker=self._name)
+        found = self._evaluate(job, workspace)
+        if isinstance(found, Evaluation) and not found.worker:
+            found = replace(found, duration_s=round(time.monotonic() - start_s, 6), worker=self._name)
         if self._guard is not None:
             self._guard.clear()
-        if evaluation.outcome.teaches and evaluation.outcome is not Outcome.CRASHED:  # a crash is tried again
-            write_result(self._folder, job.id, evaluation.as_json())
+        return self._settled(job, workspace, found)
+
+    def _settled(self, job: Job, workspace: Path, found: Evaluation | Awaiting) -> Evaluation | Awaiting:
+        """What was found, durable where it is the job's result."""
+        if isinstance(found, Evaluation) and found.outcome.teaches and found.outcome is not Outcome.CRASHED:  # a crash is tried again
+            write_result(self._folder, job.id, found.as_json())
             if job.continues:
                 discard_workspace(workspace_path(self._folder, job.continues))
-            if job.is_full or evaluation.outcome is not Outcome.OK:  # else the next rung goes on from its checkpoint
+            if job.is_full or found.outcome is not Outcome.OK:  # else the next rung goes on from its checkpoint
                 self._evaluator.release(job, workspace)
-        return evaluation
+        return found
 
     def close(self) -> None:
         """End the guard process."""
@@ -108,12 +155,25 @@ class Worker:
         text = result_bytes(job.id, late.as_json()).decode("ascii")
         self._guard.watch(deadline_s=self._limits.timeout_s, path=result_path(self._folder, job.id), text=text)
 
-    def _evaluate(self, job: Job, workspace: Path) -> Evaluation:
+    def _evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
         try:
             return checked_evaluation(self._evaluator.evaluate(job, workspace), self._evaluator)
         except KeyboardInterrupt:
             raise
+        except NodeLeaving:
+            return Evaluation(outcome=Outcome.PREEMPTED, message=LEAVING)
         except BaseException as error:  # SystemExit too: user code may call sys.exit
+            return self._failed(job, error)
+
+    def _staged(self, job: Job, stage: Callable[[], Evaluation | Awaiting]) -> Evaluation | Awaiting:
+        """What a stage on a device gave."""
+        try:
+            return checked_evaluation(stage(), self._evaluator)
+        except (DeviceError, KeyboardInterrupt):
+            raise
+        except CheckpointDamaged as error:  # the next attempt trains from the last checkpoint that is sound
+            return Evaluation(outcome=Outcome.STORAGE_ERROR, message=_told(str(error)))
+        except BaseException as error:
             return self._failed(job, error)
 
     def _failed(self, job: Job, error: BaseException) -> Evaluation:
@@ -134,13 +194,15 @@ class Worker:
         write_durably(folder / f"{job.id}.txt", text[:TRACEBACK_BYTES])
 
 
-def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation:
+def checked_evaluation(evaluation: object, evaluator: Evaluator) -> Evaluation | Awaiting:
     """What an evaluator returned, fit to be recorded: every promised metric a finite number, everything else JSON.
 
     Raises:
         EvaluationError: naming what is wrong.
     """
     producer = f"evaluator {type(evaluator).__name__}"
+    if isinstance(evaluation, Awaiting) and isinstance(evaluator, StageEvaluator):
+        return evaluation
     if not isinstance(evaluation, Evaluation):
         raise EvaluationError(f"{producer} returned {type(evaluation).__name__}; expected an Evaluation")
     raw = dict(evaluation.metrics)

@@ -4,6 +4,7 @@ Events, in the order of the ledger (`body` beside each):
 
     created    header of the study, see `Header`
     opened     a process became the writer
+    staffed    {stations} how many candidates each stage had room for in this session
     asked      {job, expected} a proposal that will be evaluated, and what the searcher predicted of it, where it did
     screened   {job, metrics, violation} a proposal whose free costs already break a limit; not evaluated
     started    {id, attempt} a job was handed to a worker
@@ -94,6 +95,8 @@ class History:
         self.phases: dict[str, str] = {}
         self.last_seq = 0
         self.num_sessions = 0
+        self.stations: dict[str, int] = {}
+        """Stage -> candidates that it had room for at the same time, the most of any session."""
         self.archive = ParetoArchive(len(header.problem.objectives))
         """The feasible non-dominated candidates so far, of those trained to the full fidelity; keys are ask indices."""
         self._by_ask: dict[int, Record] = {}
@@ -142,6 +145,8 @@ class History:
                 record.finished_seq = event.seq
                 if record.job.purpose is Purpose.SEARCH and record.job.is_full and record.outcome is Outcome.OK:
                     self.archive.insert(record.job.ask_index, *self.problem.score(record.trial()))
+            case "staffed":
+                self.stations = {str(stage): max(count, self.stations.get(stage, 0)) for stage, count in body["stations"].items()}
             case "phase":
                 self.phases[body["name"]] = body["reason"]
             case "changed":

@@ -2,14 +2,15 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from paretune.core.genotype import Choice, fingerprint
 from paretune.core.metrics import Metric
+from paretune.core.protocols import Device
 from paretune.core.rng import derive_seed
 from paretune.core.trial import Outcome
 
@@ -180,6 +181,14 @@ def json_values(value: Any) -> Any:
 MESSAGE_BYTES = 4096
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """A stage of a job ended and what it found is durable; the others need resources that are elsewhere."""
+
+    targets: tuple[str, ...]
+    """Hardware that the trained network must still be measured on, in any order."""
+
+
 class Evaluator(Protocol):
     """Evaluates jobs in a worker. Built in the driver, pickled to the workers, used for many jobs one after another.
 
@@ -198,10 +207,57 @@ class Evaluator(Protocol):
         """What every `ok` evaluation of the search contains, inner names."""
         ...
 
-    def evaluate(self, job: Job, workspace: Path) -> Evaluation:
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
         """Evaluate one job, going on from what an earlier attempt left in `workspace` (a folder of this job's own)."""
         ...
 
     def release(self, job: Job, workspace: Path) -> None:
         """Called once the evaluation is durable."""
+        ...
+
+
+@runtime_checkable
+class StageEvaluator(Evaluator, Protocol):
+    """An evaluator whose jobs need more than one resource, one after another: nobody holds the first while waiting for the second.
+
+    Example of a call sequence, each line perhaps in another process on another machine; every stage leaves what it found in `workspace`::
+
+        evaluator.evaluate(job, workspace)                      -> Awaiting(targets=("pi4", "orin"))
+        evaluator.measure(job, workspace, "orin", device, {})
+        evaluator.complete(job, workspace)                      -> Awaiting(targets=("pi4",))
+        evaluator.measure(job, workspace, "pi4", device, {})
+        evaluator.complete(job, workspace)                      -> the evaluation
+    """
+
+    def measure(self, job: Job, workspace: Path, target: str, device: Device, facts: Mapping[str, Any]) -> None:
+        """Measure the trained network of a job on one target, durably; done already is fine.
+
+        Args:
+            job: whose first stage has ended.
+            workspace: its folder.
+            target: one that was awaited.
+            device: the target, at hand.
+            facts: who measures, for the record; JSON.
+
+        Raises:
+            DeviceError: the device gave no usable measurement.
+            CheckpointDamaged: what the first stage left is gone.
+        """
+        ...
+
+    def complete(self, job: Job, workspace: Path) -> Evaluation | Awaiting:
+        """The evaluation if every stage has ended; never trains.
+
+        Raises:
+            CheckpointDamaged: what the first stage left is gone.
+        """
+        ...
+
+
+@runtime_checkable
+class CheckpointEvaluator(Evaluator, Protocol):
+    """An evaluator whose jobs go on from durable checkpoints, so that a worker may end at one without losing work."""
+
+    def at_checkpoints(self, call: Callable[[], None]) -> None:
+        """From now on call this whenever a checkpoint is durable; it may end the process."""
         ...

@@ -85,7 +85,7 @@ def read_result(folder: Path, candidate_id: str) -> Mapping[str, Any] | None:
         data = read_regular(path)
     except FileNotFoundError:
         return None
-    body = _verified(data, candidate_id)
+    body = verified(data, candidate_id)
     if body is None:
         logger.warning("%s is damaged and counts as absent; moved aside as %s", path, _move_aside(path).name)
     return body
@@ -119,7 +119,7 @@ def _digest(candidate_id: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json([candidate_id, body]).encode("ascii")).hexdigest()
 
 
-def _verified(data: bytes, candidate_id: str) -> Mapping[str, Any] | None:
+def verified(data: bytes, candidate_id: str) -> Mapping[str, Any] | None:
     """The body of a result file, or None unless the file is byte for byte what was written for this candidate."""
     try:
         body = json.loads(data)["body"]

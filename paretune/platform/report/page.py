@@ -20,6 +20,7 @@ from paretune.platform.report.markup import escaped, note, section
 from paretune.platform.report.measurements import measurements_part
 from paretune.platform.report.points import Points, collect, hover_text
 from paretune.platform.report.predictions import foreseen, prediction_figures, prediction_tables
+from paretune.platform.report.utilisation import utilisation_part
 
 REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -64,6 +65,7 @@ def render(history: History, others: Sequence[History] = (), *, folder: Path) ->
         *(section(title, anchor, part) for title, anchor, part in fidelity_parts(history)),
         *_predictions(history, figures),
         section("Outcomes and failures", "failures", failures_part(history, summary)),
+        section("How busy each resource was", "utilisation", utilisation_part(history)),
         section("Where the numbers come from", "numbers", measurements_part(history)),
         section("Provenance", "provenance", provenance_part(history, folder)),
     ]

@@ -17,6 +17,9 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "run.trial_timeout": (True, "no finished result depends on it"),
     "run.retries": (True, "no finished result depends on it"),
     "run.memory": (True, "no finished result depends on it"),
+    "run.resources": (True, "no result depends on it"),
+    "run.device_wait": (True, "no result depends on it"),
+    "run.release": (True, "no result depends on it"),
     "tracking": (True, "the record is written anew"),
     "storage": (True, "the study may have been moved"),
     "final": (True, "the search does not depend on it"),
@@ -38,6 +41,9 @@ RULES: Mapping[str, tuple[bool, str]] = {
 
 ROADS = ("addresses", "timeout_s", "wait_s")
 """Options of a target that say how its devices are reached, not what they are: a tunnel may have another port tomorrow."""
+
+PLACES = ("tag", "count", "labels")
+"""Fields of a target that say where its devices are on the cluster."""
 
 ABSENT = "(absent)"
 
@@ -74,6 +80,8 @@ def _rule(loc: Loc) -> tuple[bool, str]:
     """Whether a field may change, and why."""
     if loc[0] == "hardware" and len(loc) == 3 and loc[2] in ROADS:
         return True, "the same devices by another way"
+    if loc[0] == "hardware" and len(loc) >= 3 and loc[2] in PLACES:
+        return True, "devices of the same kind in another place"
     return next(rule for field, rule in RULES.items() if f"{dotted(loc)}.".startswith((f"{field}.", f"{field}[")))
 
 
@@ -135,7 +143,7 @@ def _fields(spec: StudySpec) -> dict[Loc, object]:
 def _shown(loc: Loc, value: object, spec: StudySpec) -> str:
     if value == ABSENT:
         return ABSENT
-    if loc in (("budget", "time"), ("run", "trial_timeout")):
+    if loc in (("budget", "time"), ("run", "trial_timeout"), ("run", "device_wait"), ("run", "release")):
         return duration_text(float(str(value)))
     if loc == ("run", "memory"):
         return readable("memory_bytes", float(str(value)))

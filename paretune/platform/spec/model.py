@@ -12,7 +12,7 @@ from paretune.core.metrics import Direction, si_name, unit_of
 from paretune.platform.spec.environment import check_tracking_uri
 from paretune.platform.spec.nodes import Scalar, shortened
 from paretune.platform.spec.options import null_is_none
-from paretune.platform.spec.plugins import DerivedSpec, SearcherSpec, Section, SpaceSpec, TargetSpec, TaskSpec, Text, at_key
+from paretune.platform.spec.plugins import DerivedSpec, SearcherSpec, Section, SpaceSpec, Tag, TargetSpec, TaskSpec, Text, at_key
 from paretune.platform.spec.suggest import GOALS
 from paretune.platform.spec.values import (
     duration,
@@ -21,6 +21,7 @@ from paretune.platform.spec.values import (
     mistake,
     one_of,
     quantity,
+    real_number,
     study_name,
     whole_number,
     yes_no,
@@ -153,6 +154,35 @@ class FinalSpec(Section):
     """Fresh seeds for each network."""
 
 
+class TrainingResources(Section):
+    """What the training of one candidate takes of a node."""
+
+    cpu: Annotated[float, BeforeValidator(real_number), Field(ge=0, le=1024)] = 1.0
+    """Processors."""
+    gpu: Annotated[float, BeforeValidator(real_number), Field(ge=0, le=64)] = 0.0
+    """GPUs; 0.5 lets two candidates share one."""
+    or_cpu: Annotated[bool, BeforeValidator(yes_no)] = False
+    """Whether it trains without a GPU where the cluster has none."""
+    tag: Tag | None = None
+    """Custom resource of the nodes that train, one for each candidate; None is any node."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainingResources":
+        if self.gpu > 1 and self.gpu != int(self.gpu):
+            raise at_key("gpu", f"{self.gpu:g} GPUs: a share of one, or whole ones; Ray does not split what lies over several")
+        if self.cpu == 0 and self.gpu == 0 and self.tag is None:
+            raise at_key("cpu", "a candidate that takes nothing could be trained any number of times at once; give cpu, gpu or tag")
+        return self
+
+
+class ResourcesSpec(Section):
+    """What the stages of a candidate take of the cluster; those that measure say it at their hardware (`tag`, `count`)."""
+
+    training: TrainingResources = Field(default_factory=TrainingResources)
+    nodes_come: Annotated[bool, BeforeValidator(yes_no)] = False
+    """Whether nodes join by themselves although paretune sees no autoscaler: under KubeRay, or far from the head."""
+
+
 class RunSpec(Section):
     """How the search is executed; except for `mode`, no result depends on it."""
 
@@ -166,6 +196,11 @@ class RunSpec(Section):
     """Times that a crashed trial is started again."""
     memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = Field(default=None, alias="memory")
     """Limit of a trial; None is decided by paretune."""
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    device_wait_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] = Field(default=120.0, alias="device_wait")
+    """How long trained candidates wait once no device of a target is left, before the search pauses; with an autoscaler without end."""
+    release_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] = Field(default=300.0, alias="release")
+    """After how long without work a device with a tag is let go, so that its node may end."""
 
     _workers = field_validator("workers", mode="before")(auto_or(whole_number))
     _memory = field_validator("memory_bytes", mode="before")(auto_or(memory_size))

@@ -1,5 +1,6 @@
 """Parts of a spec that name a plugin with its options: task, space, searcher, hardware, derived metrics."""
 
+import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
@@ -13,7 +14,7 @@ from paretune.hardware.targets import Target
 from paretune.platform.spec.nodes import Scalar, shortened
 from paretune.platform.spec.options import options_model
 from paretune.platform.spec.suggest import did_you_mean, nearest
-from paretune.platform.spec.values import text
+from paretune.platform.spec.values import mistake, text, whole_number
 from paretune.searchers import SEARCHERS
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
@@ -37,6 +38,8 @@ class PluginSpec(Section):
     key: ClassVar[str] = "name"
     other_keys: ClassVar[tuple[str, ...]] = ()
     """What may be written instead of `key`."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Fields that are no options of the plugin."""
 
     options: dict[str, Any] = Field(default_factory=dict)
     """Every option with its value, also those left at their defaults; JSON values."""
@@ -48,17 +51,18 @@ class PluginSpec(Section):
         if info.context != WRITTEN or not isinstance(value, dict):
             return value
         written = dict(value)
+        beside = {field: written.pop(field) for field in cls.beside if field in written}
         if isinstance(target := written.get("target"), Target):
             del written["target"]
             given = {option: item for option, item in target.options.items() if option not in written}
             sources = {option: source for option, source in target.sources.items() if option in given}
             origin = {"description": target.description, "file": target.file, "sources": sources}
-            return {**cls._checked(target.kind, {**given, **written}), "target": target.name, "origin": origin}
+            return {**cls._checked(target.kind, {**given, **written}), "target": target.name, "origin": origin, **beside}
         chosen = written.pop(cls.key, None)
         if not isinstance(chosen, Scalar) or chosen.is_null:
             misspelt = {field: item for field, item in written.items() if nearest(field, [cls.key, *cls.other_keys])}
             return misspelt if chosen is None else {cls.key: chosen}
-        return cls._checked(cls._registered(chosen), written)
+        return {**cls._checked(cls._registered(chosen), written), **beside}
 
     @classmethod
     def _checked(cls, name: str, written: dict[str, Any]) -> dict[str, Any]:
@@ -110,17 +114,40 @@ class SearcherSpec(PluginSpec):
     name: Text = Field(examples=["name: nsga2"])
 
 
+RESERVED_TAGS = ("CPU", "GPU", "memory", "object_store_memory", "TPU")
+
+
+def tag_name(value: object) -> object:
+    """The name of a custom resource of a cluster."""
+    read = text(value)
+    if isinstance(read, str) and (read in RESERVED_TAGS or not TAG.fullmatch(read)):
+        told = "is a resource that Ray has already" if read in RESERVED_TAGS else "is no name of a resource"
+        raise mistake(f"'{shortened(read)}' {told}; expected a letter, then letters, digits, _ or -, such as edge_pi4")
+    return read
+
+
+TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+Tag = Annotated[str, BeforeValidator(tag_name)]
+
+
 class TargetSpec(PluginSpec):
     """Hardware that the networks are meant for: a kind with options, or a target whose file has them."""
 
     registry: ClassVar[Registry] = HARDWARE
     key: ClassVar[str] = "kind"
     other_keys: ClassVar[tuple[str, ...]] = ("target",)
+    beside: ClassVar[tuple[str, ...]] = ("tag", "count", "labels")
     kind: Text = Field(examples=["kind: host, or target: NAME (paretune list targets)"])
     target: str | None = None
     """Name of a shipped target or path of a target file, as it was written; `options` holds what it gave, with what the spec overrides."""
     origin: dict[str, Any] = Field(default_factory=dict)
     """Of a target: its description, its file and the sources of its numbers. Never written by hand."""
+    tag: Tag | None = None
+    """Where its devices are: the custom resource of their nodes, one for each device; None is any node."""
+    count: Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=1000)] = 1
+    """Devices that may measure at the same time."""
+    labels: dict[str, Text] = Field(default_factory=dict)
+    """Labels that the node of a device must carry."""
 
 
 class DerivedSpec(PluginSpec):

@@ -17,9 +17,7 @@ from paretune.spaces.restricted import restricted
 from paretune.tasks.table import TableTask
 
 if TYPE_CHECKING:
-    from paretune.platform.execution.evaluator import Measure
-
-    Make = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...], Measure], Evaluator]
+    Make = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...]], Evaluator]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +27,7 @@ class EvaluationPlan:
     space: SearchSpace
     """The networks that can be evaluated."""
     make: "Make"
-    """`(costs of candidates, metrics of a search evaluation, hardware that measures, how to measure)` -> the evaluator."""
+    """`(costs of candidates, metrics of a search evaluation, hardware that measures)` -> the evaluator."""
     trains: bool
     """Whether networks are trained, so that they can be exported."""
     num_final_seeds: int
@@ -48,8 +46,8 @@ def plan_evaluation(spec: StudySpec, task: Task, space: SearchSpace, *, devices:
 
 
 def _trained(spec: StudySpec, task: Task, space: SearchSpace) -> EvaluationPlan:
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:
-        return StagedEvaluator(costs=costs, task=task, produced=produced, targets=targets, measure=measure)
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:
+        return StagedEvaluator(costs=costs, task=task, produced=produced, targets=targets)
 
     return EvaluationPlan(space=space, make=make, trains=True, num_final_seeds=spec.final.seeds if spec.final else 0)
 
@@ -66,7 +64,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: tu
         known = "1 run" if seeds == 1 else f"{seeds} runs"
         notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...], measure: "Measure") -> Evaluator:  # noqa: ARG001 - nothing is measured
+    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:  # noqa: ARG001 - nothing is measured
         return TableEvaluator(table=table, costs=costs, produced=produced)
 
     return EvaluationPlan(

@@ -5,20 +5,16 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.files import TEMPORARY_PREFIX
-from paretune.core.protocols import Measurement
 from paretune.core.trial import Outcome
+from paretune.platform.execution.evaluator import evaluate_here
 from paretune.platform.record.history import History, Record
 from paretune.platform.study.api import recorded_spec
 from paretune.platform.study.networks import best_seed
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.study import job_factory, read_history
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def export_candidate(folder: Path, ask_index: int, target: Path, *, announce: Callable[[str], None] = lambda _: None) -> Path:
@@ -57,16 +53,12 @@ def export_candidate(folder: Path, ask_index: int, target: Path, *, announce: Ca
 def _train(history: History, record: Record, workspace: Path) -> None:
     """Final training of one candidate in this process; nothing is recorded."""
     plan = build_plan(recorded_spec(history.header))
-
-    def measure(name: str, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
-        return plan.devices[name].measure(network, example_shape)
-
     if not plan.evaluation.trains:
         raise BadInput(f"study '{history.header.name}' looked its results up and trained no network, so there is none to export")
-    evaluator = plan.make_evaluator(tuple(plan.devices), measure)
+    evaluator = plan.make_evaluator(tuple(plan.devices))
     job = job_factory(plan).final(
         ask_index=record.job.ask_index, genotype=record.job.genotype, choices=dict(record.job.choices), seed_index=0
     )
-    evaluation = evaluator.evaluate(job, workspace)
+    evaluation = evaluate_here(evaluator, job, workspace, plan.devices)
     if evaluation.outcome is not Outcome.OK:
         raise ParetuneError(f"candidate {record.job.ask_index}: final training ended as {evaluation.outcome.value}: {evaluation.message}")

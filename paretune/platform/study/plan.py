@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,6 @@ from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
 
-if TYPE_CHECKING:
-    from paretune.platform.execution.evaluator import Measure
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -72,14 +69,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the user should know although nothing is wrong; one line each."""
 
-    def make_evaluator(self, targets: tuple[str, ...], measure: "Measure") -> Evaluator:
-        """What evaluates candidates, without the derived metrics.
-
-        Args:
-            targets: devices to measure on.
-            measure: how.
-        """
-        return self.evaluation.make(self.costs, self.evaluated, targets, measure)
+    def make_evaluator(self, targets: tuple[str, ...]) -> Evaluator:
+        """What evaluates candidates and awaits measurements on `targets`, without the derived metrics."""
+        return self.evaluation.make(self.costs, self.evaluated, targets)
 
     def free(self, genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
         """`(N,)` of every metric that is known before anything runs, derived ones included, of N genotypes."""

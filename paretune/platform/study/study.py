@@ -9,30 +9,29 @@ from typing import Any
 
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import SpecChanged
-from paretune.hardware import HARDWARE
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
-from paretune.platform.execution.deriving import DerivingEvaluator
-from paretune.platform.execution.device_resources import device_resources
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.forecast import CurveForecast
+from paretune.platform.execution.head import HeadWatch
 from paretune.platform.execution.nodes import check_nodes
-from paretune.platform.execution.phase import Phase, PhaseContext
+from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
-from paretune.platform.execution.worker import WorkerLimits, recall
+from paretune.platform.execution.worker import recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
-from paretune.platform.record.jobs import Evaluator, JobFactory
+from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.platform.report import write_report
 from paretune.platform.spec.compare import ROADS
-from paretune.platform.spec.options import option_values
+from paretune.platform.study.executor import Executor
 from paretune.platform.study.networks import publish_networks
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
 from paretune.platform.study.provenance import provenance
+from paretune.platform.study.staffing import plan_staffing
 
 MIRROR_DRAIN_S = 20.0
 MIRROR_STOP_S = 5.0
@@ -132,6 +131,8 @@ def run_study(
         SearchFailed: nothing meets the limits, or most candidates fail.
         StorageError: the storage failed; nothing acknowledged is lost.
         StudyLocked: another process runs it.
+        DevicesGone: nothing can be measured any more; a resume measures what is trained.
+        BadInput: the cluster lacks what a stage needs.
         ClusterLost: Ray went away.
     """
     progress = progress or Progress(quiet=True)
@@ -203,76 +204,46 @@ def _run_phases(
     if history.phases.keys() >= {"search", "final"}:
         progress.message("nothing is left to run: the study is finished. More candidates: --set budget.trials=N")
         return
-    targets = () if evaluator is not None else tuple(plan.devices)
-    num_processors = sum(needed.processors for needed in device_resources({name: spec.hardware[name] for name in targets}).values())
-    slots = spec.run.workers or max(1, available_cpus() - num_processors)
-    at_a_time = "one candidate" if slots == 1 else f"{slots} candidates"
-    progress.message(f"starting {'a local Ray' if address is None else f'on the Ray cluster {address}'}: {at_a_time} at a time")
-    with ray_cluster(address=address, num_cpus=slots + num_processors), stop_on_signals(stop):
+    staged = evaluator is None or isinstance(evaluator, StageEvaluator)
+    staffing = plan_staffing(spec, tuple(plan.devices) if staged else ())
+    local = staffing.local(available_cpus())
+    progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
+    resume = f"paretune resume {folder.name} --storage {folder.parent}"
+    head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
+    with (
+        contextlib.closing(head),  # after Ray, which may hang where its head is gone
+        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags),
+        stop_on_signals(stop),
+    ):
+        from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before
+
         stop.raise_if_set()
+        head.start(gcs_address())
         if address is not None:
             check_nodes(folder)
-        executor = _Executor(folder=folder, plan=plan, slots=slots, targets=targets, evaluator=evaluator, progress=progress, stop=stop)
-        if "search" not in history.phases:
-            search = _search_phase(plan, context)
-            # Of a search with rungs nobody knows the number of jobs.
-            reason = executor.run(search, title="search", total=None if plan.ladder else spec.budget.trials)
-            context.record([("phase", {"name": "search", "reason": reason})])
-        progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
-        if spec.final is not None and evaluator is None:
-            final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=plan.evaluation.num_final_seeds)
-            reason = executor.run(final, title="final training" if plan.evaluation.trains else "final look-up", total=final.num_jobs)
-        else:
-            reason = "none asked for"
-        context.record([("phase", {"name": "final", "reason": reason})])
-
-
-class _Executor:
-    """Runs phases on the connected cluster with one set of device actors."""
-
-    def __init__(
-        self,
-        *,
-        folder: Path,
-        plan: Plan,
-        slots: int,
-        targets: tuple[str, ...],
-        evaluator: Evaluator | None,
-        progress: Progress,
-        stop: StopRequest,
-    ) -> None:
-        from paretune.platform.execution.actors import ActorDevices, start_device
-        from paretune.platform.execution.runner import Resources
-
-        self._folder, self._progress, self._stop = folder, progress, stop
-        spec = plan.spec
-        chosen = {target: spec.hardware[target] for target in targets}
-        needed = device_resources(chosen)
-        handles = {
-            name: start_device(item.kind, option_values(HARDWARE, item.kind, item.options), needed[name]) for name, item in chosen.items()
-        }
-        self._evaluator = evaluator or plan.make_evaluator(targets, ActorDevices(handles))
-        if plan.derived:
-            self._evaluator = DerivingEvaluator(self._evaluator, plan.derived)
-        limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
-        self._resources = Resources(slots=slots, per_candidate={"CPU": 1.0}, limits=limits)
-
-    def run(self, phase: Phase, *, title: str, total: int | None) -> str:
-        """Run one phase to its end; why it ended."""
-        from paretune.platform.execution.runner import run_phase
-
-        self._progress.begin(title, total=total, done=phase.num_ended, history=phase.history)
-        try:
-            return run_phase(
-                phase,
-                evaluator=self._evaluator,
-                folder=self._folder,
-                resources=self._resources,
-                stop=self._stop,
-                on_step=lambda: self._progress.step(phase.history, phase.num_ended),
-            )
-        finally:
-            self._progress.end()
+        executor = Executor(
+            folder=folder,
+            plan=plan,
+            staffing=staffing,
+            evaluator=evaluator,
+            progress=progress,
+            stop=stop,
+            is_lost=lambda: head.lost,
+        )
+        context.record([("staffed", {"stations": executor.stations_by_tag})])
+        with contextlib.closing(executor):
+            if "search" not in history.phases:
+                search = _search_phase(plan, context)
+                # Of a search with rungs nobody knows the number of jobs.
+                reason = executor.run(search, title="search", total=None if plan.ladder else spec.budget.trials)
+                context.record([("phase", {"name": "search", "reason": reason})])
+            progress.message(f"search: {history.phases['search']}; front of {len(history.archive)}")
+            if spec.final is not None and evaluator is None:
+                final = FinalPhase(context, front=history.front(), factory=job_factory(plan), num_seeds=plan.evaluation.num_final_seeds)
+                reason = executor.run(final, title="final training" if plan.evaluation.trains else "final look-up", total=final.num_jobs)
+            else:
+                reason = "none asked for"
+            context.record([("phase", {"name": "final", "reason": reason})])
 
 
 def job_factory(plan: Plan) -> JobFactory:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from paretune.core.errors import DeviceError
+from paretune.core.errors import DeviceError, DevicesGone
 from paretune.hardware.measured.drift import DriftLimits, DriftWatch, ReferenceCheck, drift_of
 from paretune.hardware.measured.remote.client import RequestRefused
 from paretune.hardware.measured.remote.protocol import Deadline
@@ -88,7 +88,8 @@ class DevicePool:
             measure: measures on the device at an address.
 
         Raises:
-            DeviceError: no device is left, with the reason of each, or the request itself is refused.
+            DevicesGone: no device is left, with the reason of each.
+            DeviceError: the request itself is refused, or nobody measured in time.
         """
         deadline = Deadline(self._total_s, self._clock)
         if not self._started:
@@ -174,7 +175,8 @@ class DevicePool:
         """Pause until one of the devices is in order again: its reference is what it was.
 
         Raises:
-            DeviceError: none is in time.
+            DevicesGone: none is in time.
+            DeviceError: each of them failed too often with this network.
         """
         waiting = Deadline(self._wait_s, self._clock)
         while candidates:
@@ -190,7 +192,8 @@ class DevicePool:
             self._sleep(RETRY_S)
         number = "the only device is" if len(self._members) == 1 else f"all {len(self._members)} devices are"
         waited = f"also after waiting {self._wait_s:g} s" if candidates else f"each failed {TRIES} times with this network"
-        raise DeviceError(f"{number} gone, {waited}. {_listed(self.quarantined())}")
+        kind = DevicesGone if candidates else DeviceError  # what fails with one network only may be the network's fault
+        raise kind(f"{number} gone, {waited}. {_listed(self.quarantined())}")
 
     def _is_in_order(self, member: _Member) -> bool:
         try:

@@ -1,0 +1,160 @@
+"""A real Ray cluster of several nodes on this machine, whose nodes can be killed, drained and added; only what is started here is ended.
+
+Each node is a `ray start --block` of its own, so that no test process has to be part of the cluster.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+STORE_BYTES = 80_000_000
+HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "3000", "RAY_health_check_failure_threshold": "3"}
+"""So that a node that died is missed after seconds; by default it takes most of a minute."""
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@contextlib.contextmanager
+def small_cluster() -> Iterator["SmallCluster"]:
+    """A head without processors, so that nothing runs there."""
+    scratch = Path(tempfile.mkdtemp(prefix="pt-ray-"))  # short: Ray's socket paths are limited to 107 bytes
+    cluster = SmallCluster(scratch)
+    try:
+        yield cluster
+    finally:
+        for name in list(cluster.nodes):
+            cluster.end(name)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class SmallCluster:
+    """The nodes by names of a test's choice."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._ids: dict[str, str] = {}
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.drained: set[str] = set()
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={scratch}")
+
+    def add(self, name: str, *, cpus: int = 0, tags: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None) -> None:
+        """Start a node and wait until it has joined."""
+        options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(tags or {}))}"]
+        options += [f"--labels={','.join(f'{label}={value}' for label, value in labels.items())}"] if labels else []
+        self._start(name, *options)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL of the node's raylet and of everything that runs under it: the machine is gone."""
+        self.end(name)
+
+    def kill_gcs(self) -> None:
+        """SIGKILL of the head's store of nodes and actors."""
+        for process in psutil.Process(self.nodes["head"].pid).children(recursive=True):
+            if process.name().startswith("gcs_server"):
+                process.kill()
+
+    def drain(self, name: str, *, deadline_s: int) -> "subprocess.CompletedProcess[str]":
+        """What a spot notice does: no new work for the node, and its end at the deadline."""
+        self.drained.add(name)
+        command = [RAY, "drain-node", f"--address={self.address}", f"--node-id={self._ids[name]}"]
+        command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", f"--deadline-remaining-seconds={deadline_s}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+
+    def end(self, name: str) -> None:
+        """SIGKILL of all of a node's processes, its workers too."""
+        node = self.nodes.pop(name)
+        self.drained.discard(name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(node.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        node.kill()
+        node.wait()
+
+    def _start(self, name: str, *options: str) -> None:
+        self._ids[name] = secrets.token_hex(28)
+        ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
+        common = ["--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats", *ports]
+        log = self._scratch / f"{name}-{self._ids[name][:8]}.log"
+        with log.open("wb") as stream:
+            self.nodes[name] = subprocess.Popen(
+                [RAY, "start", *options, *common],
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env={**environment(), **HEALTH, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self._ids[name]},
+            )
+        end_s = time.monotonic() + 120.0
+        while b"Ray runtime started" not in log.read_bytes():
+            assert self.nodes[name].poll() is None, log.read_text()
+            assert time.monotonic() < end_s, log.read_text()
+            time.sleep(0.1)
+
+
+def environment() -> dict[str, str]:
+    """For Ray's own commands, which are protected by a token where there is one."""
+    token = Path("~/.ray/auth_token").expanduser().exists()
+    return {**os.environ, **({"RAY_AUTH_MODE": "token"} if token else {}), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody uses now."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Driver:
+    """`stages_driver.py` as a process of its own, as the command line would run."""
+
+    def __init__(self, folder: Path, address: str | None, *arguments: str) -> None:
+        script = Path(__file__).with_name("stages_driver.py")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")])}
+        command = [sys.executable, str(script), str(folder), *arguments, *(["--address", address] if address else [])]
+        self.log = folder / "driver.log"
+        folder.mkdir(exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
+
+    def wait(self, timeout_s: float) -> int:
+        """Its exit code."""
+        return self.process.wait(timeout=timeout_s)
+
+    def said(self) -> str:
+        """All it printed."""
+        return self.log.read_text()
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def witnessed(folder: Path) -> list[list[str]]:
+    """Every line of the witness, in words."""
+    files = (folder / "witness").glob("*.txt")
+    return [line.split() for file in files for line in file.read_text().splitlines()]
+
+
+def until(happened: Any, driver: Driver, *, timeout_s: float = 300.0) -> None:
+    """Wait for something; a driver that ends before is a failure."""
+    end_s = time.monotonic() + timeout_s
+    while not happened():
+        assert driver.process.poll() is None, driver.said()[-4000:]
+        assert time.monotonic() < end_s, driver.said()[-4000:]
+        time.sleep(0.1)
