@@ -95,7 +95,8 @@ def unmet(cluster: Cluster, demand: Demand) -> str | None:
         )
         return f"{demand.what} needs {asked} on one machine, more than any node type of {cluster.file} has: {lacking}"
     if sum(slots.values()) < demand.count:
-        return f"{demand.count} times {asked} are asked for at the same time for {demand.what}; {cluster.file} has room for {sum(slots.values())}"
+        room = sum(slots.values())
+        return f"{demand.count} times {asked} are asked for at the same time for {demand.what}; {cluster.file} has room for {room}"
     return None
 
 
