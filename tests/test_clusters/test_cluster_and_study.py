@@ -1,6 +1,7 @@
 """A study against a cluster's file: what it needs is there, what would wait for ever is refused, what it costs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from paretune.core.errors import SpecError
 from paretune.platform.clusters.cost import estimate_cost
-from paretune.platform.clusters.demands import TRAINING, Demand, refuse_unmet, study_demands, unmet
+from paretune.platform.clusters.demands import TRAINING, Demand, refuse_unmet, settled, study_demands, unmet
 from paretune.platform.clusters.model import Cluster, NodeType
 from paretune.platform.spec.load import load_text
 from paretune.platform.spec.template import template
@@ -52,7 +53,10 @@ def asks(count: int = 1, **resources: float) -> Demand:
         (asks(CPU=32), "needs CPU 32 on one machine, more than any node type of cluster.yaml has"),
         (asks(CPU=1, edge_pi4=1), "edge has CPU 0, edge_pi4 1"),  # both tags exist, but on no machine together
         (asks(GPU=1, analog=1), "gpu has GPU 1, analog 0"),
-        (asks(count=3, edge_pi4=1), "3 times edge_pi4 1 are needed at the same time for the device of 'pi4'; cluster.yaml has room for 2"),
+        (
+            asks(count=3, edge_pi4=1),
+            "3 times edge_pi4 1 are asked for at the same time for the device of 'pi4'; cluster.yaml has room for 2",
+        ),
     ],
 )
 def test_a_demand_that_no_machine_meets_is_told_with_what_there_is(demand: Demand, told: str | None) -> None:
@@ -75,7 +79,26 @@ def test_what_a_study_needs_is_read_from_its_spec_and_refused_at_its_line() -> N
         refuse_unmet(cluster(EDGE), demands, loaded)
     lines = template().splitlines()
     places = [(item.path, lines[item.line - 1].split(":")[0].strip()) for item in caught.value.problems]
-    assert places == [("hardware.host", "host"), ("run.workers", "workers")]
+    assert places == [("hardware.host", "host"), ("run.resources.training", "run")]
+
+
+def test_tags_counts_and_labels_of_the_hardware_are_asked_for() -> None:
+    text = template().replace("host: {kind: host,", "host: {kind: host, tag: edge_pi5, count: 3, labels: {room: lab},")
+    loaded = load_text(text, file="study.yaml")
+    _, device = study_demands(build_plan(loaded))
+    assert (dict(device.resources), device.count, dict(device.labels)) == ({"edge_pi5": 1.0}, 3, {"room": "lab"})
+    with pytest.raises(SpecError, match="needs a machine with the labels room=lab"):
+        refuse_unmet(cluster(CPU, EDGE), [device], loaded)
+    labelled = replace(EDGE, labels={"room": "lab"})
+    with pytest.raises(SpecError, match=r"offers edge_pi5\. Did you mean 'edge_pi4'"):
+        refuse_unmet(cluster(CPU, labelled), [device], loaded)
+
+
+def test_a_candidate_that_may_do_without_a_gpu_is_planned_so_where_there_is_none() -> None:
+    text = template().replace("workers: auto ", "resources: {training: {cpu: 2, gpu: 0.5, or_cpu: true}} ")
+    demands = study_demands(build_plan(load_text(text, file="study.yaml")))
+    assert dict(settled(cluster(CPU, GPU), demands)[0].resources) == {"CPU": 2.0, "GPU": 0.5}
+    assert dict(settled(cluster(CPU), demands)[0].resources) == {"CPU": 2.0}
 
 
 def test_cost_is_machines_for_the_time_of_all_trials_and_their_idle_timeout() -> None:

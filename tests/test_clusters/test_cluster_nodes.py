@@ -79,14 +79,17 @@ def test_a_node_with_another_torch_keeps_a_study_from_starting(odd_cluster: Any)
 
 
 @pytest.mark.ray
-def test_a_storage_that_a_node_does_not_see_is_told() -> None:
-    """Two nodes on one machine see the same files, so the mark is taken away before they look."""
+def test_a_storage_that_a_node_does_not_see_is_told(head: Any) -> None:
+    """Nodes on one machine see the same files, so what they look for is one that is not there."""
     program = """
+import sys
 import ray
 from pathlib import Path
 from paretune.platform.execution.nodes import ask_nodes
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-print("SEES", [node.sees_storage for node in ask_nodes(Path("/nonexistent/mark"))], [node.sees_storage for node in ask_nodes(Path("/"))])
+ray.init(address=sys.argv[1], log_to_driver=False)
+print("SEES", *[all(node.sees_storage for node in ask_nodes(Path(mark))) for mark in ("/nonexistent/mark", "/")])
 """
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=100, check=False)
-    assert "SEES [False] [True]" in ended.stdout, ended.stderr[-1500:]
+    command = [sys.executable, "-W", "ignore", "-c", program, head.gcs]
+    environment = head.environment(RAY_AUTH_MODE="token")
+    ended = subprocess.run(command, env=environment, cwd=head.folder, capture_output=True, text=True, timeout=100, check=False)
+    assert "SEES False True" in ended.stdout, ended.stderr[-1500:]

@@ -183,7 +183,7 @@ def costs(file: Path, name: str, storage: Path, as_json: bool) -> None:
 
     Machines that ran candidates count from their first one on, with the idle timeout at the end; the head and those of devices do not.
     """
-    from paretune.platform.clusters.demands import study_demands
+    from paretune.platform.clusters.demands import settled, study_demands
     from paretune.platform.clusters.load import load_cluster
     from paretune.platform.clusters.usage import cluster_use
     from paretune.platform.study.api import recorded_spec
@@ -192,7 +192,7 @@ def costs(file: Path, name: str, storage: Path, as_json: bool) -> None:
 
     history = read_history(study_folder(name, storage))
     found = load_cluster(file).cluster
-    use = cluster_use(found, study_demands(build_plan(recorded_spec(history.header))), history.records.values())
+    use = cluster_use(found, settled(found, study_demands(build_plan(recorded_spec(history.header)))), history.records.values())
     if as_json:
         click.echo(json.dumps({**asdict(use), "node_hours": use.node_hours, "cost": use.cost}, indent=2))
         return
@@ -207,7 +207,7 @@ def costs(file: Path, name: str, storage: Path, as_json: bool) -> None:
 def _for_study(loaded: "LoadedCluster", spec: Path, overrides: tuple[str, ...], trial_time: str | None) -> "CostEstimate | None":
     """Refuse a study that the cluster cannot run; its estimate, or None where nothing bounds the number of candidates."""
     from paretune.platform.clusters.cost import estimate_cost
-    from paretune.platform.clusters.demands import refuse_unmet, study_demands
+    from paretune.platform.clusters.demands import refuse_unmet, settled, study_demands
     from paretune.platform.spec.nodes import Scalar
     from paretune.platform.spec.values import duration
     from paretune.platform.study.api import read_spec
@@ -215,7 +215,7 @@ def _for_study(loaded: "LoadedCluster", spec: Path, overrides: tuple[str, ...], 
 
     study = read_spec(spec, overrides_of(overrides))
     plan = build_plan(study)
-    demands = study_demands(plan)
+    demands = settled(loaded.cluster, study_demands(plan))
     refuse_unmet(loaded.cluster, demands, study)
     if plan.spec.budget.trials is None:
         return None

@@ -89,7 +89,7 @@ def cheapest(cluster: Cluster, demand: Demand, prefer: NodeType | None = None) -
 
     So Ray's autoscaler chooses too. Among equals it is the one with the cheapest room.
     """
-    fitting = [item for item in cluster.node_types if item.max_nodes > 0 and item.slots(demand.resources) > 0]
+    fitting = [item for item in cluster.node_types if item.max_nodes > 0 and item.carries(demand.labels) and item.slots(demand.resources)]
     if not fitting:
         raise BadInput(f"no node type of {cluster.file} has room for {demand.what}, so there is nothing to estimate")
     if prefer is not None and prefer in fitting:

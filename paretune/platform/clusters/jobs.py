@@ -25,6 +25,8 @@ STUDY = "paretune.study"
 STORAGE = "paretune.storage"
 STOP_WAIT_S = 60.0
 START_WAIT_S = 60.0
+LOGS_FOLLOW = ", last available logs"
+"""With this Ray appends the whole log to the reason of a failure."""
 NOT_YET = "No available agent"
 """What the job server says while the head's agent starts."""
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
@@ -236,7 +238,7 @@ def _submission(job: Any) -> Submission | None:
         study=metadata[STUDY],
         state=str(getattr(job.status, "value", job.status)),
         storage=metadata.get(STORAGE, ""),
-        message=plain(job.message or "").strip(),
+        message=plain(job.message or "").partition(LOGS_FOLLOW)[0].strip(),
         exit_code=job.driver_exit_code,
         started_s=(job.start_time or 0) / 1000.0,
         ended_s=None if job.end_time is None else job.end_time / 1000.0,

@@ -86,6 +86,7 @@ def _cluster(path: Path, values: dict[str, Any], section: ParetuneSection, kind:
             min_nodes=1 if name == head else int(item.get("min_workers", 0)),
             max_nodes=1 if name == head else min(total, int(item.get("max_workers", total))),
             price_per_hour=prices.get(str(name)),
+            labels=dict(item.get("labels") or {}),
             is_head=name == head,
         )
         for name, item in types.items()

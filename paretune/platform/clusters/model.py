@@ -1,7 +1,7 @@
 """What a cluster file says, as far as paretune needs it: node types, what they offer and cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ class NodeType:
     """The head counts as one."""
     price_per_hour: float | None
     """Of one machine; None where the file does not say."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     is_head: bool = False
     hosts: tuple[str, ...] = ()
     """Addresses, where the machines are there already and are not started by Ray."""
     ssh_user: str = ""
     """Who logs in on `hosts`; empty is the cluster's own user."""
+
+    def carries(self, labels: Mapping[str, str]) -> bool:
+        """Whether its machines have all these labels."""
+        return all(self.labels.get(name) == value for name, value in labels.items())
 
     def slots(self, demand: Resources) -> int:
         """How often `demand` fits on one machine; 0 where it does not. A demand of nothing fits without end, told as 1,000,000."""
