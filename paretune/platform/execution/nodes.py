@@ -56,7 +56,7 @@ def check_nodes(folder: Path | None = None) -> tuple[NodeFacts, ...]:
 
 
 def ask_nodes(mark: Path | None = None) -> tuple[NodeFacts, ...]:
-    """Facts of every node that is alive, this one first.
+    """Facts of every node that is alive, this one first; a node that leaves while it is asked is none of them.
 
     Raises:
         ClusterLost: a node does not answer.
@@ -65,7 +65,7 @@ def ask_nodes(mark: Path | None = None) -> tuple[NodeFacts, ...]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
-    alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
+    alive = sorted(_alive(), key=lambda node: node["NodeID"] != here)
     probe = ray.remote(make_probe())
     calls = [
         probe.options(
@@ -78,10 +78,18 @@ def ask_nodes(mark: Path | None = None) -> tuple[NodeFacts, ...]:
         try:
             found = ray.get(call, timeout=PROBE_TIMEOUT_S)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+            if node["NodeID"] not in [other["NodeID"] for other in _alive()]:
+                continue
             told = str(error).strip().rpartition("\n")[2]
             raise ClusterLost(f"node {node['NodeManagerAddress']} does not answer: {told or type(error).__name__}") from error
         facts.append(_facts(node, found))
     return tuple(facts)
+
+
+def _alive() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _facts(node: Mapping[str, Any], found: Mapping[str, Any]) -> NodeFacts:
