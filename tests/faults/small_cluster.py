@@ -22,6 +22,7 @@ import psutil
 STORE_BYTES = 80_000_000
 HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "3000", "RAY_health_check_failure_threshold": "3"}
 """So that a node that died is missed after seconds; by default it takes most of a minute."""
+NODE_ID = "RAY_OVERRIDE_NODE_ID_FOR_TESTING"
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -82,12 +83,12 @@ class SmallCluster:
         """SIGKILL of all of a node's processes, its workers too."""
         node = self.nodes.pop(name)
         self.drained.discard(name)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(node.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
         node.kill()
         node.wait()
+        for process in psutil.process_iter():  # by their environment: those whose parent died belong to nobody any more
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(NODE_ID) == self._ids[name]:
+                    process.kill()
 
     def _start(self, name: str, *options: str) -> None:
         self._ids[name] = secrets.token_hex(28)
@@ -100,7 +101,7 @@ class SmallCluster:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                env={**environment(), **HEALTH, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self._ids[name]},
+                env={**environment(), **HEALTH, NODE_ID: self._ids[name]},
             )
         end_s = time.monotonic() + 120.0
         while b"Ray runtime started" not in log.read_bytes():
