@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ray
 def command(head: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a command in this process as a user on a machine that has the head's token."""
     monkeypatch.chdir(head.folder)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # commands set it; what is set here is undone after the test
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
