@@ -31,8 +31,8 @@ def trained_on(digital: nn.Module, digits: Data, *, weight_noise: float) -> nn.M
 
 
 def test_the_more_cells_vary_the_more_training_with_noise_saves(digital: nn.Module, digits: Data) -> None:
-    # After NACIM (IEEE TC 70(4), 2021): noise of 0.1 of the largest weight in training. Cells vary more here, by up to one and a half of their
-    # conductance: a weight is one cell of each sign, not a sum of sliced ones.
+    # After NACIM (IEEE TC 70(4), 2021): noise of 0.1 of the largest weight in training. Cells vary more here, by up to one and a half of
+    # their conductance: a weight is one cell of each sign, not a sum of sliced ones.
     noisy, quiet = (trained_on(digital, digits, weight_noise=noise) for noise in (0.1, 0.0))
     saved = []
     for variation in (0.0, 0.5, 1.5):
