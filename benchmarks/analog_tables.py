@@ -1,7 +1,6 @@
 """Every network of a small analog space, evaluated as a study does it but without Ray, and kept in a file, so that searches are free."""
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -102,6 +101,11 @@ def every_network(plan: Plan) -> list[Genes]:
     return [tuple(row) for row in np.random.default_rng(0).permutation(distinct_ND).tolist()]
 
 
+def energies_j(plan: Plan, networks: Sequence[Genes]) -> list[float]:
+    """Of an inference of each, from the target."""
+    return [float(value) for value in plan.free(as_genotypes(networks, len(plan.space.decisions)))["chip.energy_j"]]
+
+
 def plain_resnets(plan: Plan) -> list[Genes]:
     """What one would try by hand: basic blocks, every stage as deep, twice as wide where the map is halved, and maybe before."""
     rows = []
@@ -149,28 +153,25 @@ def use_threads(threads: int) -> None:
 
 def read_tables(path: Path) -> Tables:
     """From a file; empty where there is none."""
-    if not path.exists():
-        return {}
-    return {
-        task: {training: {int(seed): _from_rows(rows) for seed, rows in seeds.items()} for training, seeds in trainings.items()}
-        for task, trainings in json.loads(path.read_text())["tables"].items()
-    }
-
-
-def _from_rows(rows: Sequence[Sequence[Any]]) -> Table:
-    return {tuple(row[0]): {name: value for name, value in zip(KEPT, row[1:], strict=True) if value is not None} for row in rows}
+    tables: Tables = {}
+    for part in json.loads(path.read_text())["tables"] if path.exists() else ():
+        table = {
+            tuple(genes): {name: value for name, value in zip(KEPT, values, strict=True) if value is not None}
+            for genes, *values in part["rows"]
+        }
+        tables.setdefault(part["task"], {}).setdefault(part["training"], {})[part["seed"]] = table
+    return tables
 
 
 def write_tables(path: Path, tables: Tables, command: str) -> None:
     """To a file, a line for each network."""
     path.parent.mkdir(exist_ok=True)
-    content: dict[str, Any] = {"command": command, "columns": ["genotype", *KEPT], "torch": version("torch"), "tables": {}}
+    parts = []
     for task, trainings in tables.items():
-        content["tables"][task] = {
-            training: {
-                str(seed): [[list(genes), *(metrics.get(name) for name in KEPT)] for genes, metrics in sorted(table.items())]
-                for seed, table in sorted(seeds.items())
-            }
-            for training, seeds in trainings.items()
-        }
-    path.write_text(re.sub(r"(?<=[\[\]]), (?=\[\[)", ",\n", json.dumps(content)).replace("], [[", "],\n[[") + "\n")
+        for training, seeds in trainings.items():
+            for seed, table in sorted(seeds.items()):
+                rows = [json.dumps([genes, *(metrics.get(name) for name in KEPT)]) for genes, metrics in sorted(table.items())]
+                named_as = {"task": task, "training": training, "seed": seed}
+                parts.append(json.dumps(named_as)[:-1] + ', "rows": [\n' + ",\n".join(rows) + "\n]}")
+    head = {"command": command, "torch": version("torch"), "columns": ["genotype", *KEPT]}
+    path.write_text(json.dumps(head)[:-1] + ', "tables": [\n' + ",\n".join(parts) + "\n]}\n")
