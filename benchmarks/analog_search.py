@@ -164,13 +164,16 @@ def show_training(task: str, tables: Mapping[str, Mapping[int, Table]]) -> list[
             print(f"after {time:>4}: digital {before_N.mean():.1f}, for the tiles {after_N.mean():.1f}: {gained}")
         between = kendall(column(digital, "digital_accuracy"), column(aware, "accuracy_1d"))
         print(f"Kendall's tau of accuracy trained digitally and, trained for the tiles, after a day: {between:.2f}")
-    taus = []
+    taus, count = [], 0
     for table in tables.get(AWARE, {}).values():
         rows = [metrics for metrics in table.values() if is_trained(metrics)]
+        count += len(rows)
         best = sorted(rows, key=lambda row: row["analog.accuracy_1d"])[-len(rows) // 4 :]
         taus.append([kendall(column(some, "digital_accuracy"), column(some, "accuracy_1d")) for some in (rows, best)])
     overall, top = np.mean(taus, axis=0) if taus else (math.nan, math.nan)
-    print(f"Kendall's tau of digital accuracy and accuracy after a day, same weights: {overall:.2f}, within the best quarter {top:.2f}")
+    print(
+        f"Kendall's tau of digital accuracy and accuracy after a day, same weights, {count} networks: {overall:.2f}, best quarter {top:.2f}"
+    )
     return [
         Goal(name=f"{task}_points_gained_after_a_month", value=gain.mean, sense=">=", bound=0),
         Goal(name=f"{task}_tau_digital_and_after_a_day", value=float(overall), sense="<=", bound=DIFFERENT),
