@@ -195,7 +195,7 @@ def pages(store: Store, tasks: Sequence[str]) -> Iterator[str]:
         if len(group) > 1:
             yield group_table(store, f"nb201 {data} {epochs}", group)
     for name in tasks:
-        yield table(store, name, facts=facts(task_makers()[name]()), single=name in SINGLE)
+        yield table(store, name, facts=facts(task_makers()[name]()), within=SINGLE.get(name))
 
 
 def measure_peers(python: Path, store: Store, tasks: Sequence[str], methods: Sequence[str], plans: dict[str, Plan]) -> None:

@@ -97,17 +97,24 @@ def _at(runs: Sequence[Run], name: str, mark: int) -> list[float]:
     return [getattr(run, name)[index] for run in runs if len(getattr(run, name)) > index]
 
 
-def table(store: Store, task: str, *, facts: str, single: bool) -> str:
-    """Every method on a task in Markdown, best first by the largest mark that it reached."""
+def table(store: Store, task: str, *, facts: str, within: int | None) -> str:
+    """Every method on a task in Markdown, best first by the largest mark that it reached.
+
+    Args:
+        store: the runs.
+        task: its name.
+        facts: a line on it.
+        within: for a task of one objective, evaluations within which the optimum is wanted; None for several objectives.
+    """
 
     def merit(method: str) -> list[float]:
         return [_orderable(store.volume(task, method, mark).mean) for mark in MARKS[::-1]]
 
     methods = sorted(store.runs.get(task, {}), key=merit)
     lines = [f"### {task}", "", facts, ""]
-    if single:
-        lines += ["| method | seeds | found the optimum | after, median | CPU ms |", "|---|---|---|---|---|"]
-        lines += [_single_row(method, store.of(task, method)) for method in methods[::-1]]
+    if within is not None:
+        lines += [f"| method | seeds | found the optimum | within {within} | after, median | CPU ms |", "|---|---|---|---|---|---|"]
+        lines += [_single_row(method, store.of(task, method), within) for method in methods[::-1]]
     else:
         lines += ["| method | seeds | 100 | 300 | 1000 | front found | repeats | CPU ms |", "|---|---|---|---|---|---|---|---|"]
         lines += [_row(store, task, method) for method in methods[::-1]]
@@ -152,10 +159,11 @@ def _row(store: Store, task: str, method: str) -> str:
     return f"| {method} | {len(runs)} | {' | '.join(cells)} | {recall.mean:.0%} at {last} | {repeats:.1%} | {cpu:.2f} |"
 
 
-def _single_row(method: str, runs: Sequence[Run]) -> str:
+def _single_row(method: str, runs: Sequence[Run], within: int) -> str:
     found = sorted(run.optimum_at for run in runs if run.optimum_at is not None)
     middle = str(found[(len(runs) - 1) // 2]) if len(found) > (len(runs) - 1) // 2 else "never"
-    return f"| {method} | {len(runs)} | {len(found)} | {middle} | {fmean(run.cpu_ms for run in runs):.2f} |"
+    early = sum(evaluation <= within for evaluation in found)
+    return f"| {method} | {len(runs)} | {len(found)} | {early} | {middle} | {fmean(run.cpu_ms for run in runs):.2f} |"
 
 
 def best_peer(store: Store, task: str, peers: Sequence[str], mark: int) -> tuple[str, Figure] | None:

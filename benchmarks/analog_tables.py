@@ -1,0 +1,177 @@
+"""Every network of a small analog space, evaluated as a study does it but without Ray, and kept in a file, so that searches are free."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from importlib.metadata import version
+from itertools import islice, product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from search_store import RESULTS
+from search_tasks import DATA
+
+from paretune.core.genotype import as_genotypes, from_named, named
+from paretune.platform.execution.evaluator import evaluate_here
+from paretune.platform.record.jobs import JobFactory
+from paretune.platform.spec.load import spec_from_mapping
+from paretune.platform.study.plan import Plan, build_plan
+
+FILE = RESULTS / "analog_search.json"
+TASKS: Mapping[str, dict[str, Any]] = {
+    "digits": {"name": "digits"},
+    "spoken_digits": {
+        "name": "spoken_digits",
+        "folder": str(DATA / "fsdd"),
+        "bands": 8,
+        "frames": 8,
+        "learning_rate": 0.1,
+        "train_limit": 1600,
+    },
+}
+WIDTHS, STAGES, BLOCKS, WIDENINGS = (8, 12, 16), (1, 2), (1, 2), (1.0, 2.0)
+SPACE = {
+    "name": "resnet_analog",
+    "first_widths": list(WIDTHS),
+    "main_blocks": list(STAGES),
+    "residual_blocks": list(BLOCKS),
+    "branches": [1],
+    "widenings": list(WIDENINGS),
+}
+ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "programmings": 6, "images": 200}
+EPOCHS = 4
+OBJECTIVES = (
+    {"metric": "analog.accuracy_1d", "goal": "max", "reference": 0.5},
+    {"metric": "analog.avm", "goal": "min", "reference": 0.4},
+    {"metric": "chip.energy_uj", "goal": "min", "reference": 20},
+)
+KEPT = ("analog.accuracy_1s", "analog.accuracy_1d", "analog.accuracy_30d", "analog.avm", "analog.digital_accuracy", "chip.energy_j")
+AWARE, DIGITAL = "trained for the tiles", "trained digitally"
+TRAININGS = (AWARE, DIGITAL)
+CHUNK = 8
+"""Candidates of one order to a process."""
+
+Genes: TypeAlias = tuple[int, ...]
+Table: TypeAlias = dict[Genes, Mapping[str, float]]
+"""`KEPT` of each network; energy alone where training diverged."""
+Tables: TypeAlias = dict[str, dict[str, dict[int, Table]]]
+"""By task, training, and seed of the study that the networks were trained in."""
+
+
+def plan_of(task: str, *, study_seed: int, training: str = AWARE) -> Plan:
+    """The study of which candidates are evaluated here."""
+    aware = {"hardware_aware": "analog"} if training == AWARE else {}
+    spec = {
+        "version": 1,
+        "name": "analog-search",
+        "seed": study_seed,
+        "task": TASKS[task],
+        "space": SPACE,
+        "hardware": {"chip": {"target": "hermes"}, "analog": ANALOG},
+        "objectives": list(OBJECTIVES),
+        "searcher": {"name": "random"},  # benchmarks make their own
+        "budget": {"trials": 1000},
+        "training": {"epochs": EPOCHS, **aware},
+    }
+    return build_plan(spec_from_mapping(spec))
+
+
+def evaluated(plan: Plan, genes: Genes) -> dict[str, float]:
+    """All metrics, trained, programmed, drifted and judged in this process; the study's seed and the architecture decide everything."""
+    factory = JobFactory(study_seed=plan.spec.seed, protocol="", search_epochs=EPOCHS, final_epochs=EPOCHS)
+    job = factory.search(ask_index=0, genotype=genes, choices=named(plan.space.decisions, genes))
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "work" / "candidate"
+        return dict(evaluate_here(plan.make_evaluator(tuple(plan.devices)), job, workspace, plan.devices).metrics)
+
+
+def evaluated_chunk(task: str, training: str, study_seed: int, chunk: Sequence[Genes]) -> Table:
+    """What is kept of some networks."""
+    plan = plan_of(task, study_seed=study_seed, training=training)
+    return {genes: {name: round(value, 12) for name, value in evaluated(plan, genes).items() if name in KEPT} for genes in chunk}
+
+
+def every_network(plan: Plan) -> list[Genes]:
+    """All genotypes of the space, in a random order, so that a part of them is like the whole."""
+    rows_ND = np.array(list(product(*(range(len(decision.choices)) for decision in plan.space.decisions))))
+    distinct_ND = np.unique(plan.space.canonical(as_genotypes(rows_ND, rows_ND.shape[1])), axis=0)
+    return [tuple(row) for row in np.random.default_rng(0).permutation(distinct_ND).tolist()]
+
+
+def energies_j(plan: Plan, networks: Sequence[Genes]) -> list[float]:
+    """Of an inference of each, from the target."""
+    return [float(value) for value in plan.free(as_genotypes(networks, len(plan.space.decisions)))["chip.energy_j"]]
+
+
+def plain_resnets(plan: Plan) -> list[Genes]:
+    """What one would try by hand: basic blocks, every stage as deep, twice as wide where the map is halved, and maybe before."""
+    rows = []
+    for width, stages, blocks, widening in product(WIDTHS, STAGES, BLOCKS, WIDENINGS):
+        choices: dict[str, Any] = {"first_width": width, "main_blocks": stages}
+        for stage, factor in ((1, widening), (2, 2.0)):
+            parts = {"residual_blocks": blocks, "branches": 1, "type": "basic", "widening": factor}
+            choices |= {f"main{stage}.{name}": value for name, value in parts.items()}
+        rows.append(from_named(plan.space.decisions, choices))
+    genotypes_ND = plan.space.canonical(as_genotypes(rows, len(plan.space.decisions)))
+    return [tuple(row) for row in genotypes_ND.tolist()]
+
+
+def missing(tables: Tables, tasks: Sequence[str], seeds: int) -> list[tuple[str, str, int, tuple[Genes, ...]]]:
+    """Chunks still to be evaluated: the whole space for the tiles, plain ResNets digitally; seed after seed."""
+    found = []
+    for seed, task, training in product(range(seeds), tasks, TRAININGS):
+        plan = plan_of(task, study_seed=seed)
+        known = tables.get(task, {}).get(training, {}).get(seed, {})
+        left = [genes for genes in (every_network(plan) if training == AWARE else plain_resnets(plan)) if genes not in known]
+        found += [(task, training, seed, tuple(left[start : start + CHUNK])) for start in range(0, len(left), CHUNK)]
+    return found
+
+
+def fill(tables: Tables, tasks: Sequence[str], *, seeds: int, processes: int) -> Iterator[str]:
+    """Evaluate what is missing and add it; tells what is done."""
+    todo = iter(missing(tables, tasks, seeds))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=use_threads, initargs=(1,)) as pool:
+        running = {pool.submit(evaluated_chunk, *order): order for order in islice(todo, processes)}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                task, training, seed, chunk = running.pop(future)
+                tables.setdefault(task, {}).setdefault(training, {}).setdefault(seed, {}).update(future.result())
+                yield f"{task}, {training}, seed {seed}: {len(chunk)} more"
+                running |= {pool.submit(evaluated_chunk, *order): order for order in islice(todo, 1)}
+
+
+def use_threads(threads: int) -> None:
+    """Set up a process."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def read_tables(path: Path) -> Tables:
+    """From a file; empty where there is none."""
+    tables: Tables = {}
+    for part in json.loads(path.read_text())["tables"] if path.exists() else ():
+        table = {
+            tuple(genes): {name: value for name, value in zip(KEPT, values, strict=True) if value is not None}
+            for genes, *values in part["rows"]
+        }
+        tables.setdefault(part["task"], {}).setdefault(part["training"], {})[part["seed"]] = table
+    return tables
+
+
+def write_tables(path: Path, tables: Tables, command: str) -> None:
+    """To a file, a line for each network."""
+    path.parent.mkdir(exist_ok=True)
+    parts = []
+    for task, trainings in tables.items():
+        for training, seeds in trainings.items():
+            for seed, table in sorted(seeds.items()):
+                rows = [json.dumps([genes, *(metrics.get(name) for name in KEPT)]) for genes, metrics in sorted(table.items())]
+                named_as = {"task": task, "training": training, "seed": seed}
+                parts.append(json.dumps(named_as)[:-1] + ', "rows": [\n' + ",\n".join(rows) + "\n]}")
+    head = {"command": command, "torch": version("torch"), "columns": ["genotype", *KEPT]}
+    path.write_text(json.dumps(head)[:-1] + ', "tables": [\n' + ",\n".join(parts) + "\n]}\n")

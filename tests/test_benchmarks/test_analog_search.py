@@ -1,0 +1,83 @@
+"""The tables of analog searches: kept as they are, read as they were; what is judged on them."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+DATA = Path(os.environ.get("PARETUNE_DATA", ROOT.parent / "shared" / "data"))
+if not DATA.exists():
+    pytest.skip(f"the measured tables are not at {DATA}", allow_module_level=True)
+
+from analog_search import METHODS, both_ways, search, volume  # noqa: E402 - found by the path above
+from analog_tables import (  # noqa: E402
+    AWARE,
+    DIGITAL,
+    FILE,
+    KEPT,
+    Table,
+    energies_j,
+    every_network,
+    missing,
+    plain_resnets,
+    plan_of,
+    read_tables,
+    write_tables,
+)
+
+PLAN = plan_of("digits", study_seed=0)
+NETWORKS = every_network(PLAN)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    """Wider networks are more accurate; the first one's training diverged."""
+    found: Table = {}
+    for genes, energy_j in zip(NETWORKS, energies_j(PLAN, NETWORKS), strict=True):
+        accuracy = 0.7 + 0.1 * genes[0]
+        found[genes] = dict(zip(KEPT, (accuracy, accuracy, accuracy - 0.1, 0.1, accuracy + 0.01, energy_j), strict=True))
+    found[NETWORKS[0]] = {"chip.energy_j": found[NETWORKS[0]]["chip.energy_j"]}
+    return found
+
+
+def test_the_space_holds_every_network_once_and_the_plain_resnets_among_them() -> None:
+    # 3 widths; a stage has 2 depths x 2 block types x 2 widenings = 8 forms, one or two stages: 3 x (8 + 64) = 216.
+    assert len(set(NETWORKS)) == len(NETWORKS) == PLAN.space.size == 216
+    assert len(set(plain_resnets(PLAN))) == 24
+    assert set(plain_resnets(PLAN)) <= set(NETWORKS)
+
+
+def test_tables_come_back_as_they_were_written_and_nothing_is_missing_in_them(table: Table, tmp_path: Path) -> None:
+    tables = {"digits": {AWARE: {0: table}, DIGITAL: {0: {genes: table[genes] for genes in plain_resnets(PLAN)}}}}
+    assert len(missing({}, ["digits"], 1)) == 27 + 3  # chunks of eight
+    write_tables(tmp_path / "kept.json", tables, "command")
+    again = read_tables(tmp_path / "kept.json")
+    assert again == tables
+    assert missing(again, ["digits"], 1) == []
+    assert len(missing(again, ["digits"], 2)) == 30
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_searches_ask_networks_of_the_table_each_once_and_never_beat_the_exact_front(method: str, table: Table) -> None:
+    name, options = METHODS[method]
+    asked = search(PLAN, table, name, options, seed=3)
+    assert len(set(asked)) == len(asked) == 48
+    assert 0 < volume(PLAN, table, asked[:24]) <= volume(PLAN, table, asked) <= volume(PLAN, table, NETWORKS)
+
+
+def test_only_networks_that_were_trained_both_ways_are_compared(table: Table) -> None:
+    digital = {genes: table[genes] for genes in [NETWORKS[0], *NETWORKS[5:8]]}
+    pairs = both_ways({AWARE: {0: table}, DIGITAL: {0: digital}}, 0)
+    assert pairs == [(table[genes], table[genes]) for genes in NETWORKS[5:8]]
+
+
+def test_kept_energies_are_those_that_the_target_gives_today() -> None:
+    for task, trainings in read_tables(FILE).items():
+        for kept in trainings[AWARE].values():
+            genotypes = list(kept)
+            found = [metrics["chip.energy_j"] for metrics in kept.values()]
+            assert np.allclose(found, energies_j(plan_of(task, study_seed=0), genotypes), rtol=1e-6)
