@@ -259,7 +259,10 @@ class Neither:
 def test_plugin_that_is_neither_device_nor_model_is_refused(load: Callable[..., LoadedSpec], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HARDWARE._builtins, "neither", f"{__name__}:Neither")
     found = problems(load, ("fixed: {kind: made_up, lanes: 16}", "fixed: {kind: neither}"))
-    assert found["hardware.fixed"] == (8, "'neither' is neither a device (measure, judge) nor a cost model (metrics, space, check, estimate)")
+    assert found["hardware.fixed"] == (
+        8,
+        "'neither' is neither a device (measure, judge) nor a cost model (metrics, space, check, estimate)",
+    )
 
 
 def test_table_of_results_goes_with_computed_targets_and_not_with_devices(tmp_path: Path) -> None:

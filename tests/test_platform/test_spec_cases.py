@@ -121,7 +121,13 @@ CASES = [
     Case("32 seed", "seed: 1 ", "seed: -1 ", "seed", ("must be at least 0 (got -1)",)),
     Case("33", "trials: 64", "trials: 1000000000", "budget.trials", ("1000000000 is above the limit 10,000,000",)),
     Case("35", "name: digits   ", "name:   ", "name", ("is empty; give a text or remove the line",)),
-    Case("35 section", "training: {epochs: 5}", "training:", "training", ("is empty; give a mapping with epochs or remove the line",)),
+    Case(
+        "35 section",
+        "training: {epochs: 5}",
+        "training:",
+        "training",
+        ("is empty; give a mapping with epochs, hardware_aware, analog_update or remove the line",),
+    ),
     Case(
         "36 mapping",
         "  - {metric: parameters, max: 60000}",
@@ -130,7 +136,13 @@ CASES = [
         ("a mapping. Put '- ' before 'metric'",),
         "constraints:",
     ),
-    Case("36 list", "training: {epochs: 5}", "training: [10]", "training", ("expected a mapping with epochs, got a list",)),
+    Case(
+        "36 list",
+        "training: {epochs: 5}",
+        "training: [10]",
+        "training",
+        ("expected a mapping with epochs, hardware_aware, analog_update, got a list",),
+    ),
     Case("36 scalar", "task: {name: digits}", "task: digits", "task", ("got 'digits'. Write {name: digits}",)),
     Case(
         "37", "goal: min", "goal: minimise", "objectives[1].goal", ("unknown value 'minimise'. Expected max or min.", "Did you mean 'min'?")
