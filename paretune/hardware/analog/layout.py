@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from paretune.hardware.analog.noise import IMAGE_DIMS
 from paretune.networks.evaluation import evaluating
 
-LARGEST_OUTPUT = 1 << 19
-"""Values of the largest output of a layer, for all images at once: 2 MB, a cache's worth."""
+LARGEST_OUTPUT = 1 << 20
+"""Values of the largest output of a layer, for all images at once: 4 MB, which caches hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,7 +160,7 @@ class Cells:
     def _draw(self, purpose: str, *shape: int) -> Tensor:
         """`(V, *shape)` variates."""
         drawn = [normals(shape, self._seed, repeat, self._name, str(tuple(shape)), purpose) for repeat in self._repeats]
-        return torch.stack(drawn).to(self._layer.weight.device)
+        return (torch.stack(drawn) if len(drawn) > 1 else drawn[0][None]).to(self._layer.weight.device)
 
     def _weights(self, conductances: Tensor) -> Tensor:
         """`(V, N, K)`: the difference of a weight's two cells, relative to `scales`."""
