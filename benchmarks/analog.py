@@ -144,15 +144,16 @@ def drifting(presets: dict[str, AnalogPreset], times_s: tuple[float, ...], repea
     runs: Runs = {"plain": lambda: forward(IMAGES)}
     settings = {"times_s": times_s, "seed": 0, "calibration": images}
     for name, preset in presets.items():
-        own = settings | {"times_s": (preset.valid_times_s and preset.valid_times_s[: len(times_s)]) or times_s}
-        for label, pooled in ((name, True), (f"{name}, fresh noise", False)):
-            runs[label] = programmings(DriftEvaluator(network, preset, images, labels, pooled_noise=pooled, batch=IMAGES, **own))
+        own = settings | {"times_s": times_s if preset.valid_times_s is None else preset.valid_times_s[: len(times_s)]}
+        runs[name] = programmings(DriftEvaluator(network, preset, images, labels, batch=IMAGES, **own))
+    fresh = DriftEvaluator(network, presets["pcm"], images, labels, pooled_noise=False, batch=IMAGES, **settings)
+    runs["pcm, fresh noise"] = programmings(fresh)
     for batch in (IMAGES, *FEWER_IMAGES) if with_kit else ():
         some, target = "" if batch == IMAGES else f", by {batch}", presets["pcm"]
         if some:
             runs[f"plain{some}"] = lambda batch=batch: forward(batch)
             runs[f"pcm{some}"] = programmings(DriftEvaluator(network, target, images, labels, batch=batch, **settings))
-        for label, tiles in ((KIT, "torch"), (KIT_CPP, "cpp")):
+        for label, tiles in ((KIT, "torch"), (KIT_CPP, "cpp"))[: 1 if some else 2]:
             runs[label + some] = programmings(KitEvaluator(network, target, images, labels, tiles=tiles, batch=batch, **settings))
     found = best_of(runs, repeats, device)
     print(f"\ndrift evaluation, {IMAGES} images at once unless said otherwise, {device}")
@@ -221,7 +222,7 @@ def main() -> int:
         goals += training(presets, repeats, options.device, amp=True, with_kit=False)
     goals += drifting(presets, times_s, repeats, options.device, with_kit=with_kit)
     if with_kit:
-        candidates(presets["pcm"], times_s, *((7, 2) if options.quick else (50, 5)))
+        candidates(presets["pcm"], times_s, *((4, 1) if options.quick else (50, 5)))
     print(f"\n{time.process_time():.0f} s of the processor")
     return report_goals(goals)
 

@@ -26,7 +26,7 @@ from paretune.hardware.analog.noise import BatchPart, OutputNoise
 from paretune.hardware.analog.norm_folding import fold_norms
 from paretune.hardware.analog.presets import IDEAL, AnalogPreset
 from paretune.hardware.analog.programming import Cells, ProgrammedWeights
-from paretune.hardware.analog.times import TIMES_S as TIMES_S
+from paretune.hardware.analog.times import TIMES_S
 from paretune.networks.evaluation import evaluating
 
 AT_ONCE_ON_GPU = 8
