@@ -1,13 +1,13 @@
 """What hardware-aware training and accuracy under drift cost: in steps and forwards of plain torch, and beside aihwkit in the same run.
 
     python benchmarks/analog.py            ResNet-8 (16, 32, 64 channels; 78,042 parameters), 3x32x32, one thread
-    python benchmarks/analog.py --quick    the same, fewer repeats, one drift time
+    python benchmarks/analog.py --quick    the same, fewer repeats, aihwkit's loop at one of the times
     python benchmarks/analog.py --device cuda    without aihwkit
 
 Plain torch and all variants take turns, process time on the CPU, best of the repeats. Training is in batches of 128. A drift evaluation is
 each programming at 1 s, 1 day and 30 days on 256 images; a variant is one programming at one time. Both engines have the same networks,
 tiles, ranges, images, times and batches; aihwkit draws its output noise afresh, ours does where the row says so. The goals are at
-batches of 256 images, as all figures that were published of it; aihwkit is faster with fewer, which further rows show. A candidate
+batches of 256 images, as in the loop that they were set for; aihwkit is faster by 32, which further rows show. A candidate
 is a network that is built, trained and evaluated from beginning to end with each engine.
 """
 
@@ -32,7 +32,7 @@ TIMES_S = (1.0, 86_400.0, 2_592_000.0)
 STEP_GOAL = 2.0
 TIMES_FASTER_GOAL = 12.0
 KIT, KIT_CPP = "aihwkit, torch tile", "aihwkit, C++ tile"
-FEWER_IMAGES = (32, 16)
+FEWER_IMAGES = (32,)
 TURNS = 3
 Runs = dict[str, Callable[[], object]]
 
@@ -77,13 +77,13 @@ def seconds(run: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start_s
 
 
-def best_of(runs: Runs, repeats: int, device: str) -> dict[str, float]:
+def best_of(runs: Runs, repeats: int, device: str, *, kit_repeats: int) -> dict[str, float]:
     """Least seconds of each, all taking turns; those of the kit, which take ten times as long, one turn where others have some."""
     best = dict.fromkeys(runs, float("inf"))
-    for _ in range(repeats):
+    for repeat in range(repeats):
         for turn in range(TURNS):
             for name, run in runs.items():
-                if turn == 0 or not name.startswith("aihwkit"):
+                if not name.startswith("aihwkit") or (turn == 0 and repeat < kit_repeats):
                     best[name] = min(best[name], seconds(run, device))
     return best
 
@@ -116,7 +116,7 @@ def training(presets: dict[str, AnalogPreset], repeats: int, device: str, *, amp
     if with_kit:
         runs[KIT] = stepper(to_kit(resnet8(), presets["pcm"], seed=0, options=options), images, labels, amp=amp)
         runs[KIT_CPP] = stepper(to_kit(resnet8(), presets["pcm"], seed=0, options=options, tiles="cpp"), images, labels, amp=amp)
-    found = best_of(runs, repeats, device)
+    found = best_of(runs, repeats, device, kit_repeats=(repeats + 1) // 2)
     print(f"\ntraining step, batch {BATCH}, {device}{', bfloat16' if amp else ''}")
     print(f"{'':24}{'ms':>9}{'x plain':>9}")
     for name, found_s in found.items():
@@ -125,7 +125,7 @@ def training(presets: dict[str, AnalogPreset], repeats: int, device: str, *, amp
     return [Goal(name=f"{label}_x_plain", value=found["pcm"] / found["plain"], sense="<=", bound=STEP_GOAL)]
 
 
-def drifting(presets: dict[str, AnalogPreset], times_s: tuple[float, ...], repeats: int, device: str, *, with_kit: bool) -> list[Goal]:
+def drifting(presets: dict[str, AnalogPreset], kit_times_s: tuple[float, ...], repeats: int, device: str, *, with_kit: bool) -> list[Goal]:
     """Drift evaluations beside plain forwards and the kit's loop."""
     images = torch.randn(IMAGES, 3, 32, 32, device=device)
     network = resnet8().to(device)
@@ -142,23 +142,25 @@ def drifting(presets: dict[str, AnalogPreset], times_s: tuple[float, ...], repea
         return lambda: evaluator.programmings(0, count)
 
     runs: Runs = {"plain": lambda: forward(IMAGES)}
-    settings = {"times_s": times_s, "seed": 0, "calibration": images}
+    settings = {"times_s": TIMES_S, "seed": 0, "calibration": images}
     for name, preset in presets.items():
-        own = settings | {"times_s": times_s if preset.valid_times_s is None else preset.valid_times_s[: len(times_s)]}
+        own = settings | {"times_s": preset.valid_times_s or TIMES_S}
         runs[name] = programmings(DriftEvaluator(network, preset, images, labels, batch=IMAGES, **own))
     fresh = DriftEvaluator(network, presets["pcm"], images, labels, pooled_noise=False, batch=IMAGES, **settings)
     runs["pcm, fresh noise"] = programmings(fresh)
+    kit_settings = settings | {"times_s": kit_times_s}
     for batch in (IMAGES, *FEWER_IMAGES) if with_kit else ():
         some, target = "" if batch == IMAGES else f", by {batch}", presets["pcm"]
         if some:
             runs[f"plain{some}"] = lambda batch=batch: forward(batch)
             runs[f"pcm{some}"] = programmings(DriftEvaluator(network, target, images, labels, batch=batch, **settings))
         for label, tiles in ((KIT, "torch"), (KIT_CPP, "cpp"))[: 1 if some else 2]:
-            runs[label + some] = programmings(KitEvaluator(network, target, images, labels, tiles=tiles, batch=batch, **settings))
-    found = best_of(runs, repeats, device)
+            runs[label + some] = programmings(KitEvaluator(network, target, images, labels, tiles=tiles, batch=batch, **kit_settings))
+    found = best_of(runs, repeats, device, kit_repeats=repeats)
     print(f"\ndrift evaluation, {IMAGES} images at once unless said otherwise, {device}")
     print(f"{'':24}{'ms a variant':>13}{'plain forwards':>15}")
-    variants = {name: 1 if name.startswith("plain") else count * len(times_s) for name in found}
+    variants = {name: count * len(kit_times_s if name.startswith("aihwkit") else TIMES_S) for name in found}
+    variants |= {name: 1 for name in found if name.startswith("plain")}
     each = {name: found_s / variants[name] for name, found_s in found.items()}
     for name, found_s in each.items():
         print(f"{name:24}{1e3 * found_s:13.1f}{found_s / each['plain']:15.2f}")
@@ -198,7 +200,7 @@ def candidates(preset: AnalogPreset, times_s: tuple[float, ...], steps: int, pro
             network.eval()(images)
 
     runs: Runs = {name: lambda name=name: candidate(name) for name in ("plain", "ours", KIT)}
-    found = best_of(runs, 1, "cpu")
+    found = best_of(runs, 1, "cpu", kit_repeats=1)
     for name, found_s in found.items():
         print(f"{name:24}{found_s:9.2f} s{found_s / found['ours']:9.2f} x ours")
 
@@ -210,7 +212,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     repeats, names = (2, ("pcm", "rram")) if options.quick else (8, ("pcm", "hermes", "reram", "rram"))
-    times_s = TIMES_S[1:2] if options.quick else TIMES_S
+    kit_times_s = TIMES_S[1:2] if options.quick else TIMES_S
     presets = {name: PRESETS[name] for name in names}
     device = torch.cuda.get_device_name() if options.device == "cuda" else "one thread"
     print(f"torch {torch.__version__}, {device}")
@@ -220,9 +222,9 @@ def main() -> int:
     goals = training(presets, repeats, options.device, amp=False, with_kit=with_kit)
     if options.device == "cuda":
         goals += training(presets, repeats, options.device, amp=True, with_kit=False)
-    goals += drifting(presets, times_s, repeats, options.device, with_kit=with_kit)
+    goals += drifting(presets, kit_times_s, repeats, options.device, with_kit=with_kit)
     if with_kit:
-        candidates(presets["pcm"], times_s, *((4, 1) if options.quick else (50, 5)))
+        candidates(presets["pcm"], kit_times_s, *((4, 1) if options.quick else (50, 5)))
     print(f"\n{time.process_time():.0f} s of the processor")
     return report_goals(goals)
 
