@@ -21,11 +21,12 @@ from paretune.core.rng import derive_seed
 from paretune.hardware.analog.checks import whole
 from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
 from paretune.hardware.analog.drift_report import DriftReport, Floats, Race
-from paretune.hardware.analog.noise import OutputNoise
+from paretune.hardware.analog.layout import Layout, layout_of
+from paretune.hardware.analog.noise import BatchPart, OutputNoise
 from paretune.hardware.analog.norm_folding import fold_norms
 from paretune.hardware.analog.presets import IDEAL, AnalogPreset
-from paretune.hardware.analog.programming import Cells
-from paretune.hardware.analog.times import TIMES_S as TIMES_S
+from paretune.hardware.analog.programming import Cells, ProgrammedWeights
+from paretune.hardware.analog.times import TIMES_S
 from paretune.networks.evaluation import evaluating
 
 AT_ONCE_ON_GPU = 8
@@ -112,7 +113,13 @@ class DriftEvaluator:
             for layer in self._layers.values():
                 layer.noise = noise
             self._noise = noise
-            self._digital_logits = self._run_digital(network)
+            digital = put_on(network, IDEAL) if analog_layers(network) else deepcopy(network)
+            with evaluating(digital):
+                self._digital_logits = [digital(images) for images, _ in self._batches]
+            self._layout = Layout(channels_last=False, images=batch)
+            # Several programmings are grouped convolutions, which are no faster so; what is exact has to be what the network is.
+            if self.at_once == 1 and not images.is_cuda and preset.device is not None:
+                self._layout = layout_of(digital, self._batches[0][0], self._digital_logits[0])
             self._folds = {} if preset.exact_products else fold_norms(self._network)
 
     @property
@@ -133,7 +140,7 @@ class DriftEvaluator:
                 cells = self._program(repeats)
                 for number, time_s in enumerate(self.times_s):
                     for name, layer in self._layers.items():
-                        layer.programmed = cells[name].at(time_s, fold=self._folds.get(name)) if name in cells else None
+                        layer.programmed = self._programmed(cells, name, time_s)
                     accuracies_RT[start:stop, number], errors_RT[start:stop, number] = self._run(repeats, time_s)
         for layer in self._layers.values():
             layer.programmed = None
@@ -154,12 +161,6 @@ class DriftEvaluator:
             calibrate(analog, calibration)
         return analog
 
-    def _run_digital(self, network: nn.Module) -> list[Tensor]:
-        """Outputs of the network as it is on no target, batch by batch."""
-        digital = put_on(network, IDEAL) if analog_layers(network) else deepcopy(network)
-        with evaluating(digital):
-            return [digital(images) for images, _ in self._batches]
-
     def _program(self, repeats: Sequence[int]) -> dict[str, Cells]:
         """The cells of every layer; none where weights are exact and so are products."""
         device = self.preset.device
@@ -167,17 +168,31 @@ class DriftEvaluator:
             return {}
         return {name: Cells(layer, device, name=name, repeats=repeats, seed=self._seed) for name, layer in self._layers.items()}
 
+    def _programmed(self, cells: dict[str, Cells], name: str, time_s: float) -> ProgrammedWeights | None:
+        """What a layer multiplies with."""
+        if name not in cells:
+            return None
+        return cells[name].at(time_s, fold=self._folds.get(name), channels_last=self._layout.channels_last)
+
     def _run(self, repeats: Sequence[int], time_s: float) -> tuple[Floats, Floats]:
         """`(V,)` accuracies and logit errors of the weights that are set."""
-        count, right_V, squares_V, outputs = len(repeats), np.zeros(len(repeats)), np.zeros(len(repeats)), 0
+        right_V, squares_V, outputs = np.zeros(len(repeats)), np.zeros(len(repeats)), 0
         for number, ((images, labels), digital) in enumerate(zip(self._batches, self._digital_logits, strict=True)):
-            self._noise.reseed_each([(repeat, repr(time_s), number) for repeat in repeats])
-            logits = self._network(images if count == 1 else images.repeat(count, *[1] * (images.dim() - 1)))
-            logits_V = logits.view(count, len(images), -1)
+            logits_V = self._logits(images, [(repeat, repr(time_s), number) for repeat in repeats])
             right_V += (logits_V.argmax(2) == labels).sum(1).cpu().numpy()
             squares_V += (logits_V - digital.view(len(images), -1)).double().square().sum((1, 2)).cpu().numpy()
             outputs += digital.numel()
         return right_V / self.num_images, np.sqrt(squares_V / outputs)
+
+    def _logits(self, images: Tensor, places: Sequence[tuple[int | str, ...]]) -> Tensor:
+        """`(V, B, ...)` outputs for a batch, flat for each image, with the noise of each place."""
+        found, first, count = [], 0, len(places)
+        for part in self._layout.parts(images):
+            self._noise.reseed_each(places, part=BatchPart(first=first, count=len(part), of=len(images)))
+            logits = self._network(part if count == 1 else part.repeat(count, *[1] * (part.dim() - 1)))
+            found.append(logits.view(count, len(part), -1))
+            first += len(part)
+        return torch.cat(found, dim=1)
 
 
 def evaluate(

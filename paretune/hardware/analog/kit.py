@@ -17,10 +17,11 @@ from paretune.core.errors import BadInput
 from paretune.hardware.analog.checks import whole
 from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
 from paretune.hardware.analog.drift_report import DriftReport, Floats, Race
-from paretune.hardware.analog.evaluator import TIMES_S, one_thread, run_programmings
+from paretune.hardware.analog.evaluator import one_thread, run_programmings
 from paretune.hardware.analog.kit_config import Tiles, check_tiles, install_line, kit_problem, require_kit, rpu_config
 from paretune.hardware.analog.kit_network import KitNetwork, from_kit, own_noise, to_kit
 from paretune.hardware.analog.presets import IDEAL, AnalogPreset
+from paretune.hardware.analog.times import TIMES_S
 from paretune.networks.evaluation import evaluating
 
 __all__ = ["KitEvaluator", "KitNetwork", "evaluate_with_kit", "from_kit", "install_line", "kit_problem", "rpu_config", "to_kit"]

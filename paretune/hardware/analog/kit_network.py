@@ -6,7 +6,6 @@ it was: equal seeds give equal noise whatever runs beside it.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 
 from paretune.core.errors import BadInput
 from paretune.core.rng import derive_seed
-from paretune.hardware.analog.conversion import analog_layers, to_analog
-from paretune.hardware.analog.drop_ins import AnalogConv1d, AnalogConv2d, AnalogLinear
+from paretune.hardware.analog.conversion import analog_layers, to_analog, to_digital
 from paretune.hardware.analog.kit_config import Tiles, check_tiles, require_kit, rpu_config
 from paretune.hardware.analog.layers import AnalogLayer
 from paretune.hardware.analog.presets import AnalogPreset
@@ -139,7 +137,7 @@ def to_kit(
         raise BadInput(f"preset: the network lies on '{first.preset.name}'; move it with put_on first; got '{preset.name}'")
     check_layers(ours, tiles=tiles, rows=preset.rows, columns=preset.columns)
     config = rpu_config(preset, options=options or first.training_options, tiles=tiles)
-    found = convert(to_plain(ours), config, preset=preset, seed=seed)
+    found = convert(to_digital(ours), config, preset=preset, seed=seed)
     kit_layers = dict(found.network.named_modules())
     for name, layer in layers.items():
         _set_tiles(layer, kit_layers[name].analog_module)
@@ -167,33 +165,6 @@ def convert(network: nn.Module, config: Any, *, preset: AnalogPreset | None, see
     device = next(network.parameters()).device
     with own_noise(device, seed, "conversion"):
         return KitNetwork(convert_to_analog(network, config), preset=preset, seed=seed)
-
-
-def to_plain(network: nn.Module) -> nn.Module:
-    """A digital copy of a network from `to_analog`, with its weights."""
-    plain = deepcopy(network)
-    for name, layer in analog_layers(plain).items():
-        if not name:
-            return _plain_layer(layer)
-        owner, _, attribute = name.rpartition(".")
-        setattr(plain.get_submodule(owner), attribute, _plain_layer(layer))
-    return plain
-
-
-def _plain_layer(layer: AnalogLayer) -> nn.Module:
-    """The digital layer that a drop-in stands for, with its parameters."""
-    plain: Any
-    with torch.device("meta"):
-        if isinstance(layer, AnalogLinear):
-            plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
-        else:
-            assert isinstance(layer, AnalogConv1d | AnalogConv2d)
-            kind: Any = nn.Conv1d if isinstance(layer, AnalogConv1d) else nn.Conv2d
-            geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
-            plain = kind(layer.in_channels, layer.out_channels, *geometry, layer.bias is not None)
-    plain.weight, plain.bias = layer.weight, layer.bias
-    digital: nn.Module = plain.train(layer.training)
-    return digital
 
 
 def check_layers(network: nn.Module, *, tiles: Tiles, rows: int, columns: int) -> None:

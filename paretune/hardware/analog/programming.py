@@ -17,6 +17,7 @@ from torch import Tensor
 
 from paretune.hardware.analog.devices import CellState, Device
 from paretune.hardware.analog.layers import AnalogLayer
+from paretune.hardware.analog.layout import laid
 from paretune.hardware.analog.noise import normals
 
 SMALLEST_READING = 1e-4
@@ -41,23 +42,26 @@ class ProgrammedWeights:
         weights_VNK: as read, relative to `scales`.
         gains_VAN: of drift compensation.
         fold: batch norm to apply with the scales of the outputs.
+        channels_last: lay the weights of a convolution over images so, and with them its outputs.
     """
 
-    def __init__(self, layer: AnalogLayer, *, weights_VNK: Tensor, gains_VAN: Tensor, fold: Fold | None) -> None:
+    def __init__(
+        self, layer: AnalogLayer, *, weights_VNK: Tensor, gains_VAN: Tensor, fold: Fold | None, channels_last: bool = False
+    ) -> None:
         count, shape = len(weights_VNK), (len(weights_VNK), *layer.weight.shape)
         unit, ranges_A = layer.code_unit(), layer.input_ranges.detach()
         self._columns_VAN = gains_VAN * layer.scales
         self._bias_N = torch.zeros(len(layer.weight), device=weights_VNK.device) if layer.bias is None else layer.bias.detach()
         self._has_bias = layer.bias is not None or fold is not None
         if layer.exact:
-            self._weights = [self._digital(layer, weights_VNK).view(shape).flatten(0, 1)]
+            self._weights = [laid(self._digital(layer, weights_VNK).view(shape).flatten(0, 1), channels_last=channels_last)]
             return
         self._columns_VAN = self._columns_VAN * (ranges_A[:, None] * unit)
         if fold is not None:
             self._columns_VAN, self._bias_N = self._columns_VAN * fold.scale, self._bias_N * fold.scale + fold.shift
-        steps = [float((layer.preset.dac_levels or 1) * unit)] * len(ranges_A)
-        weights = weights_VNK.view(shape)
-        self._weights = [layer.split_weights(weights / steps[number], number).flatten(0, 1) for number in range(len(ranges_A))]
+        weights = weights_VNK.view(shape) / float((layer.preset.dac_levels or 1) * unit)
+        splits = [layer.split_weights(weights, number).flatten(0, 1) for number in range(len(ranges_A))]
+        self._weights = [laid(split, channels_last=channels_last) for split in splits]
         self._to_codes = [(layer.preset.dac_levels or 1) / float(input_range) for input_range in ranges_A]
         self._count = count
 
@@ -76,21 +80,34 @@ class ProgrammedWeights:
             return outputs.add_(layer.along_columns(self._bias_N)) if self._has_bias else outputs
         levels_in, levels_out = layer.preset.dac_levels, layer.preset.adc_levels
         total: Tensor | None = None
+        bias = layer.along_columns(self._bias_N)
         for number, weight in enumerate(self._weights):
             codes = layer.split_inputs(inputs, number) * self._to_codes[number]
             if levels_in is not None:
                 codes.round_().clamp_(-levels_in, levels_in)
             outputs = self._product(layer, codes, weight)
             if layer.preset.output_noise > 0:
-                layer.noise.add_to(outputs, layer.preset.output_noise / layer.code_unit())
+                layer.noise.add_to(outputs, layer.preset.output_noise / layer.code_unit(), channels_last=True)
             if levels_out is not None:
                 outputs.round_().clamp_(-levels_out, levels_out)
-            shape = [self._count, *[1] * outputs.dim()]
-            shape[1 + layer.channel_axis(outputs)] = len(layer.weight)
-            outputs.view(self._count, -1, *outputs.shape[1:]).mul_(self._columns_VAN[:, number].reshape(shape))
-            total = outputs if total is None else total.add_(outputs)
+            # One pass for scales and sum: after the products, passes over the outputs are what takes time.
+            columns, outputs = self._columns(layer, outputs, number), self._by_programming(outputs)
+            total = torch.addcmul(bias, outputs, columns, out=outputs) if total is None else total.addcmul_(outputs, columns)
         assert total is not None
-        return total.add_(layer.along_columns(self._bias_N)) if self._has_bias else total
+        return total if self._count == 1 else total.flatten(0, 1)
+
+    def _by_programming(self, outputs: Tensor) -> Tensor:
+        """`(V, B, ...)`, or as they are where there is one programming."""
+        return outputs if self._count == 1 else outputs.view(self._count, -1, *outputs.shape[1:])
+
+    def _columns(self, layer: AnalogLayer, outputs: Tensor, number: int) -> Tensor:
+        """Scales of the columns of a split, to broadcast over `_by_programming(outputs)`."""
+        columns_VN = self._columns_VAN[:, number]
+        if self._count == 1:
+            return layer.along_columns(columns_VN[0])
+        shape = [self._count, *[1] * outputs.dim()]
+        shape[1 + layer.channel_axis(outputs)] = len(layer.weight)
+        return columns_VN.reshape(shape)
 
     def _product(self, layer: AnalogLayer, codes: Tensor, weight: Tensor) -> Tensor:
         """Products of one or several programmings."""
@@ -122,10 +139,10 @@ class Cells:
         )
         self._baseline = self._read(self._weights(self._state.programmed), "baseline")
 
-    def at(self, time_s: float, *, fold: Fold | None = None) -> ProgrammedWeights:
+    def at(self, time_s: float, *, fold: Fold | None = None, channels_last: bool = False) -> ProgrammedWeights:
         """The weights as they multiply `time_s` after programming."""
         weights_VNK, gains_VAN = self.read(time_s)
-        return ProgrammedWeights(self._layer, weights_VNK=weights_VNK, gains_VAN=gains_VAN, fold=fold)
+        return ProgrammedWeights(self._layer, weights_VNK=weights_VNK, gains_VAN=gains_VAN, fold=fold, channels_last=channels_last)
 
     def read(self, time_s: float) -> tuple[Tensor, Tensor]:
         """Weights `(V, N, K)` relative to `scales`, and gains `(V, A, N)` of drift compensation, `time_s` after programming."""
@@ -143,7 +160,7 @@ class Cells:
     def _draw(self, purpose: str, *shape: int) -> Tensor:
         """`(V, *shape)` variates."""
         drawn = [normals(shape, self._seed, repeat, self._name, str(tuple(shape)), purpose) for repeat in self._repeats]
-        return torch.stack(drawn).to(self._layer.weight.device)
+        return (torch.stack(drawn) if len(drawn) > 1 else drawn[0][None]).to(self._layer.weight.device)
 
     def _weights(self, conductances: Tensor) -> Tensor:
         """`(V, N, K)`: the difference of a weight's two cells, relative to `scales`."""

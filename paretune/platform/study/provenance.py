@@ -9,11 +9,15 @@ from pathlib import Path
 from paretune import __version__
 
 PACKAGES = ("paretune", "torch", "numpy", "ray", "mlflow", "onnxruntime", "moocore", "scikit-learn")
+EXTRAS = ("aihwkit",)
+"""Told where they are installed."""
+MISSING = "not installed"
 
 
 def provenance(*, data_digest: str) -> dict[str, str]:
     """What a reader needs to judge and to repeat the study; nothing secret, no environment variables."""
     found = {f"version.{name}": _version(name) for name in PACKAGES}
+    found |= {f"version.{name}": told for name in EXTRAS if (told := _version(name)) != MISSING}
     return {
         **found,
         "version.python": host_platform.python_version(),
@@ -32,7 +36,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING
 
 
 def _processor() -> str:

@@ -17,6 +17,7 @@ from paretune.core.errors import BadInput
 from paretune.hardware.analog.conversion import after_each_step, analog_layers, calibrate, to_analog
 from paretune.hardware.analog.drift_report import DriftReport, Race, half_width
 from paretune.hardware.analog.evaluator import DriftEvaluator, evaluate
+from paretune.hardware.analog.layout import Layout
 from paretune.hardware.analog.norm_folding import fold_norms
 from paretune.hardware.analog.presets import HERMES, IDEAL, PCM, RERAM, RRAM, AnalogPreset
 from paretune.hardware.analog.programming import Cells, ProgrammedWeights
@@ -170,6 +171,60 @@ def test_folded_batch_norm_changes_no_output(convolutional: nn.Module, digits: D
     unfolded = DriftEvaluator(branching, preset, digits[2], digits[3], times_s=(1.0,), seed=0, calibration=digits[0])
     assert not unfolded._folds
     assert np.allclose(unfolded.programmings(0, 2)[1], folded, rtol=0.01)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_how_many_images_run_at_once_changes_no_result(pooled: bool, convolutional: nn.Module, digits: Data) -> None:
+    settings = {"times_s": (1.0,), "seed": 0, "calibration": digits[0], "batch": 60, "pooled_noise": pooled}
+    evaluator = DriftEvaluator(convolutional, PCM, digits[2][:150], digits[3][:150], **settings)
+    assert evaluator._layout.channels_last
+    whole, whole_errors = evaluator.programmings(0, 2)
+    evaluator._layout = Layout(channels_last=True, images=17)
+    parts, parts_errors = evaluator.programmings(0, 2)
+    if pooled:  # each part reads its part of the batch's noise
+        assert np.array_equal(parts, whole)
+        assert np.allclose(parts_errors, whole_errors, rtol=1e-6)
+    else:  # other noise, and not the same for each part
+        assert not np.array_equal(parts_errors, whole_errors)
+        assert np.allclose(parts_errors, whole_errors, rtol=0.2)
+    evaluator._layout = Layout(channels_last=False, images=60)
+    in_order, in_order_errors = evaluator.programmings(0, 2)
+    assert np.allclose(in_order, whole, atol=0.03)
+    # Sums in another order tip a code of the ADC here and there.
+    assert np.allclose(in_order_errors, whole_errors, rtol=0.02)
+
+
+class Viewing(nn.Module):
+    """Takes its values for lying in the order of their dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = self.conv(images).relu()
+        return self.head(values.view(len(images), -1))
+
+
+class Centring(nn.Module):
+    """What it gives for an image depends on those beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = self.conv(images).relu()
+        return self.head((values - values.mean(dim=0)).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Viewing, Centring])
+def test_networks_that_need_their_values_in_order_or_all_at_once_get_them(kind: type[nn.Module], digits: Data) -> None:
+    torch.manual_seed(0)
+    network, images, labels = kind().eval(), digits[2][:100], digits[3][:100]
+    evaluator = DriftEvaluator(network, quiet(pcm(0)), images, labels, times_s=(1.0,), seed=0, calibration=digits[0], batch=50)
+    assert evaluator._layout == Layout(channels_last=False, images=50)
+    assert evaluator.programmings(0, 1)[1].max() < 1e-5
 
 
 class Branching(nn.Module):
