@@ -192,18 +192,19 @@ def median_interval(samples_s: NDArray[np.float64]) -> float:
 
 def _warm_up(run: Callable[[], object], plan: TimingPlan, clock: Clock) -> int:
     """Run for the warm-up time; gives the number of runs that fill a block at the speed reached."""
-    start_ns, runs, runs_per_block = clock(), 0, 1
+    start_ns, runs_per_block, num_full = clock(), 1, 0
     while True:
         before_ns = clock()
         for _ in range(runs_per_block):
             run()
         after_ns = clock()
-        runs += runs_per_block
         block_ns = after_ns - before_ns
         if block_ns < plan.block_s * 1e9 and runs_per_block < MAX_RUNS_PER_BLOCK:
             # At most twice as many as before: the first runs are slow and say little about the later ones.
-            runs_per_block *= 2
-        elif after_ns - start_ns >= plan.warm_up_s * 1e9:
+            runs_per_block, num_full = 2 * runs_per_block, 0
+            continue
+        num_full += 1  # two, since an interruption fills a block too
+        if num_full >= 2 and after_ns - start_ns >= plan.warm_up_s * 1e9:
             return runs_per_block
 
 
