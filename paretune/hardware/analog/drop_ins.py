@@ -1,5 +1,6 @@
 """Drop-ins for convolutions and linear layers."""
 
+from abc import abstractmethod
 from typing import Self
 
 import torch
@@ -70,9 +71,9 @@ class _AnalogConvolution(AnalogLayer):
         """Channels are followed by the dimensions of the kernel."""
         return values_N.view(*values_N.shape, *[1] * len(self.kernel_size))
 
+    @abstractmethod
     def convolve(self, codes: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         """A convolution."""
-        raise NotImplementedError
 
     def product(self, codes: Tensor, weight: Tensor) -> Tensor:
         """A convolution without bias."""

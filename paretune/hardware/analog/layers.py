@@ -9,7 +9,8 @@ side by side in one split of the rows, share it.
 Legend: A splits of rows, N columns (outputs), K rows (inputs of a product), V programmings at once, B images.
 """
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,16 @@ from paretune.hardware.analog.presets import AnalogPreset
 from paretune.hardware.analog.tiling import RowSplit, Tiling
 from paretune.hardware.analog.training import HardwareAwareTraining
 
-if TYPE_CHECKING:
-    from paretune.hardware.analog.programming import ProgrammedWeights
+
+class RunningWeights(Protocol):
+    """Weights of a layer in cells that were programmed; see `programming.ProgrammedWeights`."""
+
+    def forward(self, layer: "AnalogLayer", inputs: Tensor) -> Tensor:
+        """Outputs of the layer with these weights."""
+        ...
 
 
-class AnalogLayer(nn.Module):
+class AnalogLayer(nn.Module, ABC):
     """What both kinds share; `scales` and `input_ranges` belong to the tiles, one row for each split of the weights' rows."""
 
     weight: Tensor
@@ -38,7 +44,7 @@ class AnalogLayer(nn.Module):
     preset: AnalogPreset
     training_options: HardwareAwareTraining
     noise: OutputNoise
-    programmed: "ProgrammedWeights | None" = None
+    programmed: RunningWeights | None = None
     """Weights as programmed and drifted; where set, they are what runs."""
     _ranges_started: bool = False  # spares a look at a number on the GPU each step
 
@@ -87,29 +93,29 @@ class AnalogLayer(nn.Module):
             return inputs
         return inputs.narrow(self.channel_axis(inputs), split.first_channel, split.stop_channel - split.first_channel)
 
+    @abstractmethod
     def tiles(self, preset: AnalogPreset, name: str) -> Tiling:
         """How its weights lie on the tiles of a target.
 
         Raises:
             BadInput: they do not fit.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def channel_axis(self, inputs: Tensor) -> int:
         """Dimension of the inputs that holds the channels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, codes: Tensor, weight: Tensor) -> Tensor:
         """Products of codes and weights of a split, without bias."""
-        raise NotImplementedError
 
+    @abstractmethod
     def products(self, codes: Tensor, weights: Tensor, count: int) -> Tensor:
         """Products of several programmings at once: codes and weights of each, one after another along the first dimension."""
-        raise NotImplementedError
 
+    @abstractmethod
     def along_columns(self, values_N: Tensor) -> Tensor:
         """`(N,)` in the shape that broadcasts over outputs."""
-        raise NotImplementedError
 
     def code_unit(self) -> float:
         """Output of one step of the ADC, relative to the largest weight times a full input; 1 without ADC."""
@@ -132,13 +138,13 @@ class AnalogLayer(nn.Module):
         assert total is not None
         return total if self.bias is None else total + self.along_columns(self.bias)
 
+    @abstractmethod
     def digital(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """The exact layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plain(self) -> nn.Module:
         """The torch layer that it stands in for, with the same parameters."""
-        raise NotImplementedError
 
     def _tile_row(self, inputs: Tensor, weight: Tensor, number: int) -> Tensor:
         """Outputs of the tiles that share one split of the rows."""
