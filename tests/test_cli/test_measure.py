@@ -24,11 +24,17 @@ TINY = {"stages": 1, "stem_widths": (8,), "widths": (8,), "depths": (1,), "strid
 SPACE_OPTIONS = [
     word for name, value in TINY.items() for word in ("--space-option", f"{name}={list(value) if isinstance(value, tuple) else value}")
 ]
-QUICK = [
-    word
-    for option in ("warm_up_s=0.001", "max_s=0.005", "max_attempts=2", "max_relative_iqr=100", "relative_interval=0.5")
-    for word in ("--target-option", option)
-]
+# Short, and content with whatever a busy machine gives: what is measured is not judged here.
+TOLERANT = {
+    "warm_up_s": 0.001,
+    "max_s": 0.005,
+    "max_attempts": 2,
+    "max_relative_iqr": 100,
+    "relative_interval": 0.5,
+    "quiet_drift": 100,
+    "max_drift": 100,
+}
+QUICK = [word for name, value in TOLERANT.items() for word in ("--target-option", f"{name}={value}")]
 
 
 def test_a_table_is_made_here_and_predicts_every_network_of_the_space(paretune: Command, folder: Path) -> None:
@@ -128,8 +134,7 @@ def test_a_shape_that_is_none_is_told_with_an_example(paretune: Command) -> None
 
 
 def test_a_target_file_of_ones_own_is_measured_and_names_the_table(paretune: Command, folder: Path) -> None:
-    quick = {"warm_up_s": 0.001, "max_s": 0.005, "max_attempts": 2, "max_relative_iqr": 100, "relative_interval": 0.5}
-    options = "".join(f'  {name}: {{value: {value}, source: "chosen: quick"}}\n' for name, value in quick.items())
+    options = "".join(f'  {name}: {{value: {value}, source: "chosen: quick"}}\n' for name, value in TOLERANT.items())
     (folder / "bench.yaml").write_text(f"kind: host\ndescription: this machine\noptions:\n{options}")
     done = paretune("measure", "bench.yaml", "study.yaml", "--networks", "1", "--target-option", "reference=false", "--quiet")
     assert done.exit_code == 0, done.output

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from paretune.core.errors import UnstableMeasurement
@@ -89,21 +90,24 @@ class DriftWatch:
         """When the last reference ended, and its ratio."""
 
     def baseline_s(self) -> float:
-        """Latency of the reference on the device in order: measured until the two fastest of up to five agree, at the first call.
+        """Latency of the reference on the device in order, measured at the first call: until the two fastest of up to five agree.
+
+        Where they never do, the fastest counts that another one confirms: a single run in a burst of speed says nothing of what follows.
 
         Raises:
-            UnstableMeasurement: they never do.
+            UnstableMeasurement: no two agree.
         """
         if self._baseline_s is None:
             found_s: list[float] = []
-            while len(found_s) < 5 and not _agree(found_s, self._limits.quiet_drift):
+            while len(found_s) < 5 and (not found_s or _confirmed(found_s, self._limits.quiet_drift) != min(found_s)):
                 found_s.append(self._reference())
-            if not _agree(found_s, self._limits.max_drift):
+            baseline_s = _confirmed(found_s, self._limits.max_drift)
+            if baseline_s is None:
                 raise UnstableMeasurement(
                     f"the reference network takes {', '.join(f'{value:.3g}' for value in found_s)} s in turn; no two within "
                     f"{self._limits.max_drift:.0%}. Run less beside it, let the device cool, or raise max_drift"
                 )
-            self._baseline_s = min(found_s)
+            self._baseline_s = baseline_s
             self._last = self._clock(), found_s[-1] / self._baseline_s
         return self._baseline_s
 
@@ -153,7 +157,6 @@ class DriftWatch:
         return ratio
 
 
-def _agree(values: list[float], share: float) -> bool:
-    """Whether the two smallest values differ by no more than a share."""
-    low, *others = sorted(values) or [0.0]
-    return bool(others) and others[0] <= (1 + share) * low
+def _confirmed(values: list[float], share: float) -> float | None:
+    """The smallest value that another one exceeds by no more than a share."""
+    return next((low for low, high in pairwise(sorted(values)) if high <= (1 + share) * low), None)
