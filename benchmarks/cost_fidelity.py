@@ -80,15 +80,25 @@ def main() -> int:
     options = parser.parse_args()
     goals = []
     if options.only in (None, "kernels"):
-        ratios = print_kernels(quick=options.quick)
-        goals.append(Goal(name="largest_rmspe_over_roofline", value=max(ratios), sense="<=", bound=0.5))
-        goals.append(Goal(name="mean_rmspe_over_roofline", value=float(np.mean(ratios)), sense="<=", bound=0.5))
+        goals += kernel_goals(quick=options.quick)
     table = nasbench201()
     if options.only in (None, "architectures"):
         goals += architecture_goals(table, quick=options.quick)
     if options.only in (None, "transfer"):
         goals += transfer_goals(table, quick=options.quick, seeds=1 if options.quick else options.seeds)
     return report_goals(goals)
+
+
+def kernel_goals(*, quick: bool) -> list[Goal]:
+    """Fitted layers against the roofline of the data sheet on each device, and on average against one fitted to it, which is harder."""
+    found = print_kernels(quick=quick)
+    fitted = [errors.layers / errors.fitted_roofline for errors in found]
+    print(f"largest share of a fitted roofline's error: {max(fitted):.3f}")
+    largest = max(errors.layers / errors.data_sheet for errors in found)
+    return [
+        Goal(name="largest_rmspe_over_data_sheet_roofline", value=largest, sense="<=", bound=0.5),
+        Goal(name="mean_rmspe_over_fitted_roofline", value=float(np.mean(fitted)), sense="<=", bound=0.5),
+    ]
 
 
 def architecture_goals(table: LatencyTable, *, quick: bool) -> list[Goal]:

@@ -15,7 +15,7 @@ HARDWARE = Registry(
         "fpga": "paretune.hardware.analytic.fpga.tiled_engine:TiledEngine",
         "fpga_pipeline": "paretune.hardware.analytic.fpga.pipeline:FpgaPipeline",
         "host": "paretune.hardware.measured.host:Host",
-        "layer_regression": "paretune.hardware.learned.layer_regression:LayerPolynomials",
+        "layer_regression": "paretune.hardware.learned.layer_regression:FittedLayers",
         "paleo": "paretune.hardware.analytic.paleo:Paleo",
         "predictor": "paretune.hardware.learned.architecture_predictor:ArchitecturePredictor",
         "remote": "paretune.hardware.measured.remote.device:Remote",

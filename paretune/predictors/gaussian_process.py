@@ -10,11 +10,9 @@ from paretune.core.genotype import Genotypes
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import stream
 from paretune.predictors.encoding import EncodingName, encoding_of
-from paretune.predictors.kernel import Kernel, Likelihood
+from paretune.predictors.kernel import Kernel, Likelihood, tuned_kernel
 from paretune.predictors.prediction import FloatArray, IntArray, Prediction, checked_examples, not_fitted
 
-STEPS = 25
-"""Steps of the search for the kernel's parameters."""
 BLOCK = 8192
 """Genotypes predicted at once: their covariance with the examples stays in the processor's cache."""
 
@@ -65,7 +63,7 @@ class GaussianProcess:
         self._mean, self._scale = float(targets_K.mean()), float(targets_K.std()) or 1.0
         self._features_KF, scaled_K = features_KF - self._centre_F, (targets_K - self._mean) / self._scale
         tuned = kept_examples(targets_K, self._tuning, seed=self._seed)
-        kernel = _tuned_kernel(Likelihood(self._features_KF[tuned], scaled_K[tuned], self._encoding.groups))
+        kernel = tuned_kernel(Likelihood(self._features_KF[tuned], scaled_K[tuned], self._encoding.groups))
         covariance_KK: FloatArray = kernel.between(self._features_KF, self._features_KF)
         covariance_KK[np.diag_indices(len(scaled_K))] += kernel.noise + 1e-6
         self._factor_KK = cholesky(covariance_KK, lower=True, check_finite=False)
@@ -146,14 +144,3 @@ def kept_examples(targets_N: FloatArray, most: int, *, seed: int) -> IntArray:
     rng = stream(seed, index=num_examples, purpose="predictor.examples")
     others_K = rng.choice(order_N[num_best:], size=most - num_best, replace=False)
     return np.sort(np.concatenate([order_N[:num_best], others_K]))
-
-
-def _tuned_kernel(likelihood: Likelihood) -> Kernel:
-    from scipy.optimize import minimize
-
-    bounds = [
-        (mean - 4 * deviation, mean + 4 * deviation)
-        for mean, deviation in zip(likelihood.prior_mean, likelihood.prior_deviation, strict=True)
-    ]
-    found = minimize(likelihood, likelihood.prior_mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
-    return likelihood.kernel(np.round(found.x, 2))

@@ -13,6 +13,8 @@ from paretune.predictors.prediction import FloatArray
 
 AnyFloats: TypeAlias = NDArray[Any]
 """Single or double precision."""
+STEPS = 25
+"""Steps of the search for the parameters."""
 ROOT5 = float(np.sqrt(5.0))
 
 
@@ -121,3 +123,15 @@ class Likelihood:
         value = 0.5 * float(self._targets_N @ solved_N) + float(np.log(np.diag(factor_NN)).sum())
         apart = (parameters - self.prior_mean) / self.prior_deviation
         return value + 0.5 * float(apart @ apart), gradient + apart / self.prior_deviation
+
+
+def tuned_kernel(likelihood: Likelihood) -> Kernel:
+    """The kernel of the likeliest parameters, found from the mean of the prior; rounded, so that every machine finds the same."""
+    from scipy.optimize import minimize
+
+    bounds = [
+        (mean - 4 * deviation, mean + 4 * deviation)
+        for mean, deviation in zip(likelihood.prior_mean, likelihood.prior_deviation, strict=True)
+    ]
+    found = minimize(likelihood, likelihood.prior_mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+    return likelihood.kernel(np.round(found.x, 2))

@@ -1,6 +1,6 @@
 """What the cost of a layer is a polynomial of: NeuralPower's features of convolutions, linear layers and pooling.
 
-Legend: L layers, T terms.
+Legend: L layers, T terms, S sizes, O layouts.
 
 Source: Cai, Juan, Stamoulis & Marculescu, NeuralPower: Predict and deploy energy-efficient convolutional neural networks, ACML 2017.
 """
@@ -116,13 +116,7 @@ def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tup
     Raises:
         BadInput: nobody knows features of this kind, or a column is missing.
     """
-    recipe = _recipe(kind)
-    missing = [name for name in columns_needed(kind) if name not in columns]
-    if missing:
-        raise BadInput(f"{kind} layers: columns {', '.join(missing)} are missing")
-    known = {name: np.asarray(values_L, dtype=np.float64) for name, values_L in columns.items()}
-    if "in_channels" in known:
-        known["group_channels"] = known["in_channels"] / known.get("groups", np.ones_like(known["in_channels"]))
+    recipe, known = _recipe(kind), _known(kind, columns)
     variables = {name: known[name] for name in recipe.variables}
     degree = recipe.latency_degree
     if quantity == "power_w":
@@ -141,6 +135,42 @@ def layer_features(kind: str, columns: Columns, quantity: Quantity) -> tuple[tup
         names += more
         terms += more.values()
     return tuple(names), np.stack(terms, axis=1)
+
+
+def layer_shapes(kind: str, columns: Columns) -> tuple[FloatMatrix, FloatMatrix]:
+    """`(L, S)` sizes of at least 1 that say what a layer costs, and `(L, O)` layouts of its operands, 0 or 1.
+
+    Sizes: the variables; strides; rows and depth of the matrix product that computes the layer, its MACs, and by how much tiles of 64 x 128
+    exceed rows and columns.
+
+    Args:
+        kind: of all the layers.
+        columns: name -> `(L,)`; `groups` and layouts may be left out.
+
+    Raises:
+        BadInput: nobody knows features of this kind, or a column is missing.
+    """
+    recipe, known = _recipe(kind), _known(kind, columns)
+    sizes = [known[name] for name in recipe.variables]
+    if "in_height" in known and "out_height" in known:
+        sizes.append(known["in_height"] / known["out_height"])
+    if recipe.tiled is not None:
+        rows_L, columns_L, depth_L = (_product(known, factors) for factors in recipe.tiled)
+        waste = [np.ceil(size_L / tile) * tile / size_L for size_L, tile in ((rows_L, 64), (columns_L, 128))]
+        sizes += [rows_L, depth_L, rows_L * columns_L * depth_L, *waste]
+    layouts = [known.get(name, np.zeros(len(sizes[0]))) > 0 for name in recipe.layouts]
+    sizes_LS = np.stack(sizes, axis=1)
+    return sizes_LS, np.stack(layouts, axis=1).astype(np.float64) if layouts else np.empty((len(sizes_LS), 0))
+
+
+def _known(kind: str, columns: Columns) -> dict[str, NDArray[np.float64]]:
+    missing = [name for name in columns_needed(kind) if name not in columns]
+    if missing:
+        raise BadInput(f"{kind} layers: columns {', '.join(missing)} are missing")
+    known = {name: np.asarray(values_L, dtype=np.float64) for name, values_L in columns.items()}
+    if "in_channels" in known:
+        known["group_channels"] = known["in_channels"] / known.get("groups", np.ones_like(known["in_channels"]))
+    return known
 
 
 def _matrix_product_terms(

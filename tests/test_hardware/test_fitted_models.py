@@ -6,7 +6,8 @@ from paretune.core.errors import BadInput
 from paretune.core.workload import Kind, Layer, WorkloadBatch
 from paretune.hardware import HARDWARE
 from paretune.predictors.architecture_costs import choose_cost_predictor, learn_costs, read_costs, write_costs
-from paretune.predictors.layer_regression import LayerPolynomial, LayerRegression, write_layer_regression
+from paretune.predictors.layer_regression import LayerModel, LayerPolynomial, LayerRegression
+from paretune.predictors.layer_regression_file import write_layer_regression
 from paretune.predictors.selection import spearman
 from paretune.spaces.nasbench201 import NasBench201
 from paretune.testing.cost_model import check_cost_model, small_network
@@ -19,11 +20,11 @@ def power_model(tmp_path):
     """2 us a MAC-free layer and 1 ns a MAC at 3 W for convolutions, 5 us at 1 W for linear layers."""
 
     def polynomial(terms, rmspe=0.1):
-        return LayerPolynomial(terms=terms, floor=0.0, rmspe=rmspe)
+        return LayerModel(polynomial=LayerPolynomial(terms=terms, floor=0.0), rmspe=rmspe)
 
     latency = {"conv": polynomial({"1": 2e-6, "macs": 1e-9}), "depthwise": polynomial({"1": 2e-6}), "linear": polynomial({"1": 5e-6}, 0.2)}
     power = {"conv": polynomial({"1": 3.0}), "depthwise": polynomial({"1": 3.0}), "linear": polynomial({"1": 1.0})}
-    write_layer_regression(tmp_path / "board.json", LayerRegression(device="board", polynomials={"latency_s": latency, "power_w": power}))
+    write_layer_regression(tmp_path / "board.json", LayerRegression(device="board", models={"latency_s": latency, "power_w": power}))
     return HARDWARE.create("layer_regression", file=str(tmp_path / "board.json"))
 
 
@@ -46,8 +47,8 @@ def test_network_sums_are_the_papers(tmp_path):
 
 def test_published_networks_have_the_energy_of_time_and_power(tmp_path):
     # NeuralPower, ACML 2017: VGG 373.82 ms at 206.88 W is 77.336 J. One layer with these costs gives the product.
-    latency, power = (LayerPolynomial(terms={"1": value}, floor=0.0, rmspe=0.0) for value in (0.37382, 206.88))
-    model = LayerRegression(device="", polynomials={"latency_s": {"conv": latency}, "power_w": {"conv": power}})
+    latency, power = (LayerModel(polynomial=LayerPolynomial(terms={"1": value}, floor=0.0), rmspe=0.0) for value in (0.37382, 206.88))
+    model = LayerRegression(device="", models={"latency_s": {"conv": latency}, "power_w": {"conv": power}})
     write_layer_regression(tmp_path / "vgg.json", model)
     workloads = WorkloadBatch.from_layers([[Layer(kind=Kind.CONV, in_channels=3, out_channels=64)]])
     found = HARDWARE.create("layer_regression", file=str(tmp_path / "vgg.json")).estimate(workloads, {})

@@ -6,15 +6,11 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.predictors.fidelity import rmspe
-from paretune.predictors.layer_features import layer_features
-from paretune.predictors.layer_regression import (
-    LayerPolynomial,
-    LayerRegression,
-    fit_layers,
-    fit_roofline,
-    read_layer_regression,
-    write_layer_regression,
-)
+from paretune.predictors.fitted_roofline import fit_roofline
+from paretune.predictors.layer_features import layer_features, layer_shapes
+from paretune.predictors.layer_process import fit_layer_process
+from paretune.predictors.layer_regression import LayerModel, LayerPolynomial, LayerRegression, fit_layers
+from paretune.predictors.layer_regression_file import read_layer_regression, write_layer_regression
 
 TILES = 15  # 4 x 4 sizes of tiles without 1x1
 RATES = 5  # four bounds of the narrower side
@@ -79,7 +75,7 @@ def test_layouts_of_the_operands_have_rates_of_their_own():
     sizes = {name: values for name, values in inside.items() if name != "transposed_weights"}
     blind = fit_layers("linear", sizes, costs, "latency_s")
     assert rmspe(blind.predict("linear", outside, "latency_s"), truth) > 0.2
-    assert not any(name.startswith("plain.") for name in blind.terms)
+    assert not any(name.startswith("plain.") for name in blind.polynomial.terms)
     # Networks do not tell layouts: their layers are plain.
     plain = {name: values for name, values in outside.items() if name != "transposed_weights"}
     expected = 1e-6 + 1e-12 * np.prod(list(plain.values()), axis=0)
@@ -90,7 +86,7 @@ def test_a_term_that_few_layers_have_gets_no_weight():
     columns, costs = products(60)
     columns["transposed_input"] = (np.arange(60) < 4).astype(float)
     fitted = fit_layers("linear", columns, costs, "latency_s")
-    assert not any(name.startswith("transposed_input") for name in fitted.terms)
+    assert not any(name.startswith("transposed_input") for name in fitted.polynomial.terms)
 
 
 def test_special_terms_are_the_products_they_are_called_by():
@@ -116,11 +112,11 @@ def test_a_polynomial_device_is_recovered_in_relative_terms():
     fitted = fit_layers("conv", columns, latency_of(columns), "latency_s")
     assert rmspe(fitted.predict("conv", others, "latency_s"), latency_of(others)) < 0.03
     assert fitted.rmspe < 0.03
-    assert all(weight > 0 for weight in fitted.terms.values())
+    assert all(weight > 0 for weight in fitted.polynomial.terms.values())
 
 
 def test_predictions_stay_above_the_least_measurement():
-    polynomial = LayerPolynomial(terms={"macs": 1e-12}, floor=1.05e-4, rmspe=0.1)
+    polynomial = LayerPolynomial(terms={"macs": 1e-12}, floor=1.05e-4)
     assert polynomial.predict("conv", convolutions(50), "latency_s").min() == 1.05e-4
 
 
@@ -132,29 +128,112 @@ def test_roofline_recovers_its_rates():
     assert found.bytes_per_s == pytest.approx(3e10, rel=0.01)
 
 
-def test_written_models_come_back(tmp_path):
-    polynomial = LayerPolynomial(terms={"macs": 1e-12, "1": 2e-6}, floor=2e-6, rmspe=0.125)
-    model = LayerRegression(device="board", polynomials={"latency_s": {"conv": polynomial}})
-    write_layer_regression(tmp_path / "board.json", model)
-    assert read_layer_regression(tmp_path / "board.json") == model
+def test_a_process_is_joined_only_where_it_helps():
+    columns, others = convolutions(120), convolutions(60, seed=1)
+    # Two kernels of a library: one is four times as fast from 64 output channels on at 3x3. No monomial says so, neighbours do.
+    for law, helps in (
+        (lambda shapes: np.where((shapes["out_channels"] >= 64) & (shapes["kernel_width"] == 3), 0.25, 1.0), True),
+        (None, False),
+    ):
+        costs, truth = (1e-6 + 1e-10 * macs(shapes) * (law(shapes) if law else 1.0) for shapes in (columns, others))
+        fitted = fit_layers("conv", columns, costs, "latency_s")
+        assert (fitted.process is not None) == helps
+        alone = rmspe(fitted.polynomial.predict("conv", others, "latency_s"), truth)
+        assert rmspe(fitted.predict("conv", others, "latency_s"), truth) < 0.75 * alone if helps else alone < 0.03
+
+
+def test_a_process_knows_power_laws_and_says_how_well_it_does_on_layers_left_out():
+    columns, others = convolutions(80), convolutions(40, seed=1)
+    law = [2e-9 * macs(shapes) ** 0.7 * shapes["out_height"] ** 0.3 for shapes in (columns, others)]
+    process, left_out = fit_layer_process("conv", columns, law[0])
+    assert rmspe(process.predict("conv", others), law[1]) < 0.02
+    assert rmspe(left_out, law[0]) < 0.02
+    # With noise of 20 % the left-out error is that noise, not the smaller error of the fit.
+    noisy = law[0] * np.exp(np.random.default_rng(0).normal(0, 0.2, 80))
+    process, left_out = fit_layer_process("conv", columns, noisy)
+    assert 0.17 < rmspe(left_out, noisy) < 0.35
+    assert rmspe(process.predict("conv", columns), noisy) < rmspe(left_out, noisy)
+
+
+def test_left_out_predictions_of_a_process_are_those_of_a_process_without_that_layer():
+    columns = convolutions(30)
+    costs = 1e-6 + 1e-10 * macs(columns) * (1 + columns["out_channels"] / 64)
+    process, left_out = fit_layer_process("conv", columns, costs)
+    kernel, shapes, targets = process.kernel, process.shapes_KF, (np.log(costs) - process.log_mean) / process.log_scale
+    for place in (0, 17):
+        rest = np.arange(30) != place
+        covariance = kernel.between(shapes[rest], shapes[rest]) + kernel.noise * np.eye(29)
+        expected = kernel.between(shapes[[place]], shapes[rest]) @ np.linalg.solve(covariance, targets[rest])
+        assert np.log(left_out[place]) == pytest.approx(expected[0] * process.log_scale + process.log_mean, abs=1e-6)
+
+
+def test_a_process_of_many_layers_learns_from_some_of_them():
+    columns = convolutions(700)
+    process, left_out = fit_layer_process("conv", columns, 1e-6 + 1e-10 * macs(columns))
+    assert len(process.solved_K) == 500
+    assert left_out.shape == (700,)
+
+
+def test_shapes_hold_what_the_matrix_product_wastes():
+    # 2 images of 8x8 are 128 rows: two tiles of 64. 32 columns fill a quarter of 128.
+    sizes, layouts = layer_shapes("conv", {name: values[:1] for name, values in convolutions(1).items()} | {"batch": np.array([2.0])})
+    assert layouts.shape == (1, 0)
+    assert sizes.min() >= 1
+    one = {
+        "batch": np.array([65.0]),
+        "in_channels": np.array([16.0]),
+        "out_channels": np.array([32.0]),
+        "transposed_input": np.array([1.0]),
+    }
+    sizes, layouts = layer_shapes("linear", one)
+    assert sizes[0].tolist() == [65, 16, 32, 65, 16, 65 * 16 * 32, 128 / 65, 4]
+    assert layouts.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_written_models_come_back(tmp_path, joined):
+    columns = convolutions(40)
+    process = fit_layer_process("conv", columns, 1e-6 + 1e-10 * macs(columns))[0] if joined else None
+    model = LayerModel(polynomial=LayerPolynomial(terms={"macs": 1e-12, "1": 2e-6}, floor=2e-6), process=process, rmspe=0.125)
+    write_layer_regression(tmp_path / "board.json", LayerRegression(device="board", models={"latency_s": {"conv": model}}))
+    found = read_layer_regression(tmp_path / "board.json")
+    assert found.device == "board"
+    again = found.models["latency_s"]["conv"]
+    assert (again.polynomial, again.rmspe) == (model.polynomial, model.rmspe)
+    predicted = again.predict("conv", columns, "latency_s")
+    assert predicted.tolist() == model.predict("conv", columns, "latency_s").tolist()
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"format": "other"},
-        {"version": 2},
-        {"polynomials": {}},
-        {"polynomials": {"latency_s": {"conv3": {}}}},
+        {"version": 1},
+        {"models": {}},
+        {"models": {"latency_s": {"conv3": {}}}},
+        {"models": {"latency_s": {"conv": {"terms": {}, "floor": 1, "rmspe": 0, "process": {"kernel": [1, 2]}}}}},
         {"device": None, "version": "x"},
     ],
 )
 def test_files_of_another_format_are_refused(tmp_path, change):
-    polynomial = LayerPolynomial(terms={}, floor=1.0, rmspe=0.0)
+    model = LayerModel(polynomial=LayerPolynomial(terms={}, floor=1.0), rmspe=0.0)
     path = tmp_path / "board.json"
-    write_layer_regression(path, LayerRegression(device="", polynomials={"latency_s": {"conv": polynomial}}))
+    write_layer_regression(path, LayerRegression(device="", models={"latency_s": {"conv": model}}))
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BadInput, match=r"board\.json"):
+        read_layer_regression(path)
+
+
+def test_arrays_that_do_not_agree_are_refused(tmp_path):
+    columns = convolutions(40)
+    process = fit_layer_process("conv", columns, 1e-6 + 1e-10 * macs(columns))[0]
+    model = LayerModel(polynomial=LayerPolynomial(terms={}, floor=1.0), process=process, rmspe=0.0)
+    path = tmp_path / "board.json"
+    write_layer_regression(path, LayerRegression(device="", models={"latency_s": {"conv": model}}))
+    facts = json.loads(path.read_text())
+    facts["models"]["latency_s"]["conv"]["process"]["mean_F"].pop()
+    path.write_text(json.dumps(facts))
+    with pytest.raises(BadInput, match="do not agree"):
         read_layer_regression(path)
 
 
@@ -169,7 +248,7 @@ def test_unusable_measurements_are_refused():
         layer_features("conv", {k: v for k, v in convolutions(2).items() if k != "kernel_width"}, "latency_s")
 
 
-def test_polynomials_beat_a_roofline_twice_over_on_a_measured_accelerator(data_folder):
+def test_fitted_layers_beat_a_roofline_twice_over_on_a_measured_accelerator(data_folder):
     import pyarrow.parquet as parquet
 
     table = parquet.read_table(data_folder / "deepbench" / "conv.parquet").to_pylist()

@@ -1,4 +1,4 @@
-"""Hardware whose layers were measured and fitted by polynomials: runtime, power and energy after NeuralPower (ACML 2017).
+"""Hardware whose layers were measured and fitted: runtime, power and energy after NeuralPower (ACML 2017).
 
 Legend: N networks, L layers of all networks.
 """
@@ -15,15 +15,15 @@ from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.predictors.layer_features import Quantity, workload_columns
-from paretune.predictors.layer_regression import read_layer_regression
+from paretune.predictors.layer_regression_file import read_layer_regression
 from paretune.predictors.prediction import FloatArray
 
 FREE = (Kind.POOL, Kind.ACTIVATION, Kind.ADD)
-"""Kinds that cost nothing where no polynomial was fitted: the paper leaves activations and additions out, and runtimes fuse them."""
+"""Kinds that cost nothing where nothing was fitted for them: the paper leaves activations and additions out, and runtimes fuse them."""
 
 
-class LayerPolynomials:
-    """Sum of a polynomial for each layer; power too where it was measured, then energy.
+class FittedLayers:
+    """Sum of what was fitted for each layer; power too where it was measured, then energy.
 
     With T_n and P_n of layer n: T = sum T_n, P = sum P_n T_n / sum T_n, E = sum P_n T_n. Layers of kinds that were not fitted are an
     error, but for pooling, activations and additions, which are then free. Deviations take the errors of layers as independent.
@@ -41,8 +41,8 @@ class LayerPolynomials:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Latency; power and energy where power was fitted."""
-        found = [Metric(name="latency_s", unit="s", direction=Direction.MIN, lower=0, description="sum of the layers' polynomials")]
-        if "power_w" in self._fitted.polynomials:
+        found = [Metric(name="latency_s", unit="s", direction=Direction.MIN, lower=0, description="sum of the layers' fitted costs")]
+        if "power_w" in self._fitted.models:
             found += [
                 Metric(name="power_w", unit="w", direction=Direction.MIN, lower=0, description="mean over the latency"),
                 Metric(name="energy_j", unit="j", direction=Direction.MIN, lower=0, description="power times latency, layer by layer"),
@@ -66,7 +66,7 @@ class LayerPolynomials:
         time_L, time_error_L = self._by_layer(workloads, "latency_s")
         total_N = _sums(workloads, time_L)
         found = {"latency_s": _estimates(total_N, np.sqrt(_sums(workloads, (time_error_L * time_L) ** 2)), time_L)}
-        if "power_w" not in self._fitted.polynomials:
+        if "power_w" not in self._fitted.models:
             return found
         power_L, power_error_L = self._by_layer(workloads, "power_w")
         energy_L = power_L * time_L
@@ -81,22 +81,22 @@ class LayerPolynomials:
     def _by_layer(self, workloads: WorkloadBatch, quantity: Quantity) -> tuple[FloatArray, FloatArray]:
         """`(L,)` cost of each layer and its relative error."""
         values_L, errors_L = np.zeros(len(workloads.kind)), np.zeros(len(workloads.kind))
-        polynomials = self._fitted.polynomials[quantity]
+        models = self._fitted.models[quantity]
         for number in np.unique(workloads.kind).tolist():
             kind = Kind(number)
             chosen_L = workloads.kind == number
-            polynomial = polynomials.get(kind.name.lower())
-            if polynomial is None:
+            model = models.get(kind.name.lower())
+            if model is None:
                 if kind not in FREE:
                     first = int(np.argmax(chosen_L))
                     name = workloads.names[first] if workloads.names else f"number {first}"
                     raise BadInput(
                         f"layer regression: layer {name} is a {kind.name.lower()}, and {quantity} of {self._fitted.device or 'the device'} "
-                        f"was fitted for {', '.join(polynomials)}. Measure such layers and fit again"
+                        f"was fitted for {', '.join(models)}. Measure such layers and fit again"
                     )
                 continue
-            values_L[chosen_L] = polynomial.predict(kind.name.lower(), workload_columns(workloads, chosen_L), quantity)
-            errors_L[chosen_L] = polynomial.rmspe
+            values_L[chosen_L] = model.predict(kind.name.lower(), workload_columns(workloads, chosen_L), quantity)
+            errors_L[chosen_L] = model.rmspe
         return values_L, errors_L
 
 

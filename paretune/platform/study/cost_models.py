@@ -17,7 +17,8 @@ from paretune.core.protocols import SearchSpace
 from paretune.predictors.architecture_costs import LearnedCosts, learn_costs, write_costs
 from paretune.predictors.fidelity import Fidelity, fidelity
 from paretune.predictors.layer_features import Quantity
-from paretune.predictors.layer_regression import LayerPolynomial, LayerRegression, fit_layers, write_layer_regression
+from paretune.predictors.layer_regression import LayerModel, LayerRegression, fit_layers
+from paretune.predictors.layer_regression_file import write_layer_regression
 from paretune.predictors.measurements import (
     LayerMeasurements,
     NetworkMeasurements,
@@ -158,7 +159,7 @@ def _judged_networks(
 
 def _fit_layers(found: LayerMeasurements, out: Path, *, device: str, held_out: float, seed: int) -> FitReport:
     kinds_L = np.array(found.kinds)
-    polynomials: dict[Quantity, dict[str, LayerPolynomial]] = {}
+    models: dict[Quantity, dict[str, LayerModel]] = {}
     rows: dict[str, tuple[str, Fidelity]] = {}
     quantities: tuple[Quantity, ...] = ("latency_s", "power_w")
     for quantity in (name for name in quantities if name in found.costs):
@@ -168,9 +169,12 @@ def _fit_layers(found: LayerMeasurements, out: Path, *, device: str, held_out: f
             costs_L = found.costs[quantity]
             trial = fit_layers(kind, _rows(found, chosen[inside]), costs_L[chosen[inside]], quantity)
             predicted = trial.predict(kind, _rows(found, chosen[outside]), quantity)
-            rows[f"{quantity} {kind}"] = f"{len(trial.terms)} terms", fidelity(predicted, costs_L[chosen[outside]])
-            polynomials.setdefault(quantity, {})[kind] = fit_layers(kind, _rows(found, chosen), costs_L[chosen], quantity)
-    write_layer_regression(out, LayerRegression(device=device, polynomials=polynomials))
+            rows[f"{quantity} {kind}"] = (
+                f"{len(trial.polynomial.terms)} terms{' and process' if trial.process else ''}",
+                fidelity(predicted, costs_L[chosen[outside]]),
+            )
+            models.setdefault(quantity, {})[kind] = fit_layers(kind, _rows(found, chosen), costs_L[chosen], quantity)
+    write_layer_regression(out, LayerRegression(device=device, models=models))
     return FitReport(path=out, rows=rows)
 
 
