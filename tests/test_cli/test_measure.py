@@ -84,10 +84,10 @@ def test_measured_networks_are_fitted_and_validated_without_naming_their_space(p
 
 
 def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> None:
-    words = [sys.executable, "-m", "paretune", "measure", "host", "digits_conv", "--layers", "--to", "mine.parquet"]
+    words = [sys.executable, "-m", "paretune", "measure", "host", "digits_conv", "--layers", "--to", "mine.parquet", *QUICK]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline_s = time.monotonic() + 120
+        deadline_s = time.monotonic() + 300
         while not (folder / "mine.parquet").exists() and time.monotonic() < deadline_s and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
