@@ -71,10 +71,11 @@ def open_formula_study(
     retries: int = 2,
     ladder: Ladder | None = None,
     targets: Mapping[str, ComputedTarget] | None = None,
+    patience_s: float | None = None,
 ) -> FormulaStudy:
     """Create the study in `folder`, or open it where its ledger is there already; with a ladder it is a search by rungs.
 
-    Its hardware is `targets`, beside a made-up host.
+    Its hardware is `targets`, beside a made-up host. With `patience_s` the searcher thinks in a thread of its own.
     """
     costs = CandidateCosts(space, targets or {})
     problem = replace(problem, constraints=(*problem.constraints, *costs.constraints))
@@ -114,6 +115,7 @@ def open_formula_study(
             study_seed=seed, protocol="formula", search_epochs=epochs, final_epochs=epochs, rungs=rungs, hardware=hardware
         ),
         "screen": costs.values,
+        "patience_s": patience_s,
     }
     phase = FidelityPhase(context, ladder=ladder, **common) if ladder else SearchPhase(context, **common)
     evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s, targets=targets)

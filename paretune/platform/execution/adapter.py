@@ -20,7 +20,7 @@ from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
-from paretune.platform.execution.phase import Done, Phase, Wait
+from paretune.platform.execution.phase import Done, Phase, Thinking, Wait
 from paretune.platform.execution.stations import Stations
 from paretune.platform.record.jobs import Evaluation, Job
 
@@ -158,9 +158,10 @@ class PhaseSearcher(RaySearcher):
                 case Done():
                     self.done = step
                     return str(RaySearcher.FINISHED)
-            if self._live or self._stations.num_jobs == 0:
+            thinking = isinstance(step, Thinking)
+            if self._live or (self._stations.num_jobs == 0 and not thinking):
                 return None
-            self.look(WAIT_S)  # where nothing trains Tune sleeps for a second, and looks at nothing
+            self.look(0 if thinking else WAIT_S)  # where nothing trains Tune sleeps for a second, and looks at nothing
             self.on_wait()
 
     def look(self, timeout_s: float = 0.0) -> None:

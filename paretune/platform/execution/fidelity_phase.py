@@ -57,6 +57,7 @@ class FidelityPhase(SearchPhase):
         ladder: the rungs.
         cohort: candidates of a full cohort in `mode: sync`; None is decided by the ladder.
         forecast: compares candidates by what they would reach; None compares them by what they have reached.
+        patience_s: how long `next_job` waits for the searcher, see `SearchPhase`.
     """
 
     def __init__(
@@ -72,12 +73,15 @@ class FidelityPhase(SearchPhase):
         ladder: Ladder,
         cohort: int | None = None,
         forecast: Forecast | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self._searcher, self._forecast, self._mode = searcher, forecast, mode
         self._halving: Halving = SynchronousHalving(ladder, cohort=cohort) if mode == "sync" else AsynchronousHalving(ladder)
         self._paused: dict[int, tuple[Job, Evaluation]] = {}
         self._promoted: deque[Job] = deque()
-        super().__init__(context, searcher=searcher, space=space, mode=mode, budget=budget, factory=factory, screen=screen)
+        super().__init__(
+            context, searcher=searcher, space=space, mode=mode, budget=budget, factory=factory, screen=screen, patience_s=patience_s
+        )
 
     def _new_job(self) -> Job | Wait | Done:
         if not self._time_is_up and (job := self._next_promotion()) is not None:

@@ -46,6 +46,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking(Wait):
+    """The searcher thinks about the next job beside whoever asks; ask again soon, whether or not a job has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Nothing is left to run."""
 

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from paretune.core.errors import SearchFailed, SpecChanged
 from paretune.core.expectation import ExpectingSearcher
@@ -12,11 +14,15 @@ from paretune.core.metrics import readable
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Trial
 from paretune.platform.execution.dialogue import Dialogue
-from paretune.platform.execution.phase import Done, Phase, PhaseContext, Wait
+from paretune.platform.execution.phase import Done, Phase, PhaseContext, Thinking, Wait
 from paretune.platform.record.history import Record, screened_evaluation
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 
 SCREENED_BEFORE_STOP = 10_000
+PATIENCE_S = 0.2
+"""Wait for the searcher before an event loop looks at what else there is; most answer in less than a millisecond."""
+Proposal: TypeAlias = tuple[int, tuple[int, ...]] | None
+"""Ask index and genotype; None while results are missing or the space is exhausted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,10 @@ class Budget:
 class SearchPhase(Phase):
     """Proposes, records and tells the candidates of one study.
 
+    A searcher that refits its predictors takes seconds: it may think in a thread of its own, beside whoever drives this phase. Results that
+    come meanwhile are told and recorded after its answer, so the ledger has every ask and result in the order in which the searcher saw
+    them. They wait in memory for no longer than the searcher thinks, and their workers wrote them durably before.
+
     Args:
         context: the study's history, ledger and clock.
         searcher: fresh; the ledger is replayed into it, which also proves that it would ask the same again.
@@ -40,6 +50,7 @@ class SearchPhase(Phase):
         budget: when to end.
         factory: makes the jobs.
         screen: free costs of genotypes, `(N, D)` -> metric -> `(N,)`; candidates that break a limit on them never run.
+        patience_s: how long `next_job` waits for the searcher before it says `Thinking`; None is until it answers, in the same thread.
     """
 
     def __init__(
@@ -52,6 +63,7 @@ class SearchPhase(Phase):
         budget: Budget,
         factory: JobFactory,
         screen: Callable[[Genotypes], Mapping[str, Any]],
+        patience_s: float | None = None,
     ) -> None:
         evaluated = [record for record in context.history.evaluations() if not record.screened]
         pending = [record for record in evaluated if record.evaluation is None]
@@ -60,6 +72,12 @@ class SearchPhase(Phase):
         self._dialogue = Dialogue(searcher, mode)
         self._num_asked = sum(record.job.rung == 0 for record in evaluated)
         self._num_barren = 0
+        self._patience_s = patience_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="searcher") if patience_s is not None else None
+        self._answer: Future[Proposal] | None = None
+        """What the searcher thinks about in its thread."""
+        self._held: list[tuple[str, Evaluation]] = []
+        """Jobs that ended meanwhile."""
         for kind, record in context.history.dialogue():
             if kind == "asked":
                 self._replay_ask(record)
@@ -89,13 +107,20 @@ class SearchPhase(Phase):
         return self._budget.time_s is not None and self.context.clock() >= self._budget.time_s
 
     def _new_job(self) -> Job | Wait | Done:
-        if self._budget.trials is not None and self._num_asked >= self._budget.trials:
-            return Done(f"budget of {self._budget.trials:,} candidates spent")
-        if self._time_is_up:
-            return Done(f"budget of {self._budget.time_s:,.0f} s spent")
+        if self._answer is None:
+            if self._budget.trials is not None and self._num_asked >= self._budget.trials:
+                return Done(f"budget of {self._budget.trials:,} candidates spent")
+            if self._time_is_up:
+                return Done(f"budget of {self._budget.time_s:,.0f} s spent")
         job = self._propose()
-        if job is not None:
-            return job
+        if self._answer is not None:
+            return job or Thinking()
+        if self._take_held() and job is None:
+            return self._new_job()  # the answer was that results are missing; now they are there
+        return job or self._without_proposal()
+
+    def _without_proposal(self) -> Wait | Done:
+        """What follows when the searcher has nothing to propose."""
         nothing_fits = self._dialogue.exhausted and self._num_asked == 0
         if self._num_barren >= SCREENED_BEFORE_STOP or nothing_fits:
             self.context.record()
@@ -108,11 +133,46 @@ class SearchPhase(Phase):
             )
         return Wait()
 
+    def _end(self, job_id: str, evaluation: Evaluation) -> None:
+        if self._answer is None:
+            super()._end(job_id, evaluation)
+        else:
+            self._held.append((job_id, evaluation))
+
+    def _take_held(self) -> bool:
+        """Tell and record what ended while the searcher thought; whether there was anything."""
+        held, self._held = self._held, []
+        for job_id, evaluation in held:
+            self._end(job_id, evaluation)
+        return bool(held)
+
+    def pause(self) -> None:
+        """Make everything durable; what the searcher thinks about is waited for and runs first when the study goes on."""
+        while self._answer is not None:
+            wait_for([self._answer])
+            job = self._new_job()
+            if isinstance(job, Job):
+                self._jobs[job.id] = job
+                self._again.append(job.id)
+        super().pause()
+
+    def _ask(self) -> Proposal:
+        """The answer of the searcher; None, with `_answer` set, while it still thinks."""
+        if self._thread is None:
+            self._before_ask()
+            return self._dialogue.ask()
+        if self._answer is None:
+            self._before_ask()
+            self._answer = self._thread.submit(self._dialogue.ask)
+        if not wait_for([self._answer], timeout=self._patience_s).done:
+            return None
+        answer, self._answer = self._answer, None
+        return answer.result()
+
     def _propose(self) -> Job | None:
         """Ask until a proposal passes the gate on its free costs; what was asked is deferred to the next transaction."""
         while self._num_barren < SCREENED_BEFORE_STOP:
-            self._before_ask()
-            proposal = self._dialogue.ask()
+            proposal = self._ask()
             if proposal is None:
                 return None
             index, genotype = proposal

@@ -16,7 +16,7 @@ from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.head import HeadWatch
 from paretune.platform.execution.nodes import check_nodes
 from paretune.platform.execution.phase import PhaseContext
-from paretune.platform.execution.search_phase import Budget, SearchPhase
+from paretune.platform.execution.search_phase import PATIENCE_S, Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import recall
 from paretune.platform.mirror import MirrorState, start_mirror
@@ -269,7 +269,14 @@ def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
     searcher, factory = plan.make_searcher(), job_factory(plan)
     if spec.fidelity is None or plan.ladder is None:
         return SearchPhase(
-            context, searcher=searcher, space=plan.space, mode=spec.run.mode, budget=budget, factory=factory, screen=plan.free
+            context,
+            searcher=searcher,
+            space=plan.space,
+            mode=spec.run.mode,
+            budget=budget,
+            factory=factory,
+            screen=plan.free,
+            patience_s=PATIENCE_S,
         )
     forecast = CurveForecast(problem=plan.problem, metrics=plan.metrics, num_epochs=plan.ladder.max_epochs)
     return FidelityPhase(
@@ -283,4 +290,5 @@ def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
         ladder=plan.ladder,
         cohort=spec.fidelity.cohort,
         forecast=forecast if spec.fidelity.extrapolate else None,
+        patience_s=PATIENCE_S,
     )
