@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from endings import unwound_by_signals
 from goals import Goal, report_goals
+from team_server import free_port, step_back
 
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.mirror import sync
@@ -69,9 +70,10 @@ class Server:
                 self._command, env={**os.environ, **settings}, stdout=log, stderr=log, process_group=0, cwd=self._folder
             )
 
-    def step_back(self) -> None:  # noqa: D102
+    def step_back(self) -> None:
+        """Run it only when nothing else does, with the processes that it has started."""
         if self._process is not None:
-            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
+            step_back(self._process.pid)
 
     def wait(self) -> None:  # noqa: D102
         deadline = time.monotonic() + 120
@@ -92,12 +94,6 @@ class Server:
             self._process = None
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def mlflow_server(folder: Path) -> Server:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -111,13 +107,14 @@ def broken_server(folder: Path) -> Server:
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    server.start()
-    try:
-        server.wait()
-        server.step_back()
-        yield server
-    finally:
-        server.kill()
+    with unwound_by_signals():
+        try:
+            server.start()
+            server.wait()
+            server.step_back()
+            yield server
+        finally:
+            server.kill()
 
 
 class Outage(Progress):

@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,15 @@ class Finishes(Callback):
 
 
 class NoOpEvaluator:
-    """The same for paretune: reports constants."""
+    """The same for paretune: reports constants, after `work_s` of sleep."""
 
     metrics = ()
 
+    def __init__(self, work_s: float = 0.0) -> None:
+        self._work_s = work_s
+
     def evaluate(self, job: Job, workspace: Path) -> Evaluation:  # noqa: D102, ARG002
+        time.sleep(self._work_s)
         return Evaluation(outcome=Outcome.OK, metrics={"accuracy": 0.5, "host.latency_s": 1e-3, "parameters": 1e3})
 
     def release(self, job: Job, workspace: Path) -> None:  # noqa: D102, ARG002
@@ -107,7 +111,13 @@ def paretune_search(count: int, *, slots: int = SLOTS) -> float:
 
 
 def no_op_study(
-    scratch: Path, count: int, *, slots: int = SLOTS, on_step: Callable[[FormulaStudy], None] = lambda _study: None
+    scratch: Path,
+    count: int,
+    *,
+    slots: int = SLOTS,
+    work_s: float = 0.0,
+    tags: Mapping[str, float] | None = None,
+    on_step: Callable[[FormulaStudy], None] = lambda _study: None,
 ) -> FormulaStudy:
     study = open_formula_study(
         scratch / "study",
@@ -116,10 +126,10 @@ def no_op_study(
         trials=count,
         mode="async",
     )
-    resources = Resources(slots=slots, per_candidate={"CPU": 1.0}, limits=WorkerLimits(timeout_s=60.0))
+    resources = Resources(slots=slots, per_candidate={"CPU": 1.0, **(tags or {})}, limits=WorkerLimits(timeout_s=60.0))
     run_phase(
         study.phase,
-        evaluator=NoOpEvaluator(),
+        evaluator=NoOpEvaluator(work_s),
         folder=study.folder,
         resources=resources,
         stop=StopRequest(),
@@ -129,7 +139,7 @@ def no_op_study(
     return study
 
 
-def memory_bytes_per_candidate(count: int) -> float:
+def memory_bytes_per_candidate(count: int, *, slots: int = SLOTS) -> float:
     """Growth of the driver's resident memory from the end of the second Tune run to the last, per candidate."""
     samples: dict[int, int] = {}
 
@@ -140,7 +150,7 @@ def memory_bytes_per_candidate(count: int) -> float:
             samples[done] = psutil.Process().memory_info().rss
 
     with tempfile.TemporaryDirectory() as scratch:
-        no_op_study(Path(scratch), count, on_step=sample)
+        no_op_study(Path(scratch), count, slots=slots, on_step=sample)
     first, last = 2 * TRIALS_PER_RUN + 1, max(samples)
     print(f"driver memory: {samples[first] / 1e6:.1f} MB at {first} candidates, {samples[last] / 1e6:.1f} MB at {last}")
     return (samples[last] - samples[first]) / (last - first)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from endings import unwound_by_signals
 
 STOP_S = 20.0
 START_S = 180.0
@@ -48,9 +49,11 @@ def postgres(*, durable: bool = True) -> Iterator[str]:
     assert programs is not None, "PostgreSQL is not installed"
     owner = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     as_owner = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    folder, port, password = Path(tempfile.mkdtemp(prefix="paretune-postgres-")), free_port(), secrets.token_hex(12)
-    server = None
-    try:
+    port, password = free_port(), secrets.token_hex(12)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(unwound_by_signals())
+        folder = Path(tempfile.mkdtemp(prefix="paretune-postgres-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         (folder / "password").write_text(password)
         for path in (folder, folder / "password"):
             shutil.chown(path, owner)
@@ -62,12 +65,9 @@ def postgres(*, durable: bool = True) -> Iterator[str]:
         command += ["-c", "unix_socket_directories=", "-c", f"fsync={'on' if durable else 'off'}"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, process_group=0, **as_owner)
+        stack.callback(_end, server, signal.SIGINT)  # its "fast" shutdown
         _wait_for_port(port, server)
         yield f"postgresql+psycopg2://mlflow:{password}@127.0.0.1:{port}/postgres"
-    finally:
-        if server is not None:
-            _end(server, signal.SIGINT)  # its "fast" shutdown
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -84,22 +84,26 @@ def mlflow_server(store: str, folder: Path, *options: str, **settings: str) -> I
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, **SETTINGS, "MLFLOW_BACKEND_STORE_URI": store, **settings}
-    with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, process_group=0)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(unwound_by_signals())
+        with (folder / "server.log").open("ab") as log:
+            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, process_group=0)
+        stack.callback(_end, server, signal.SIGTERM)
         url = f"http://127.0.0.1:{port}"
         _wait_for_answer(f"{url}/health", server, folder / "server.log")
         yield url
-    finally:
-        _end(server, signal.SIGTERM)
 
 
-def step_back() -> None:
-    """Let the processes that this one started run only when nothing else does: in real life servers are on another machine.
+def step_back(*pids: int) -> None:
+    """Let processes and all that they started run only when nothing else does: in real life servers are on another machine.
 
     What they start later inherits it.
+
+    Args:
+        pids: of the processes; without any those that this one started.
     """
-    for process in psutil.Process().children(recursive=True):
+    roots = [psutil.Process(pid) for pid in pids]
+    for process in [*roots, *(child for root in roots or [psutil.Process()] for child in root.children(recursive=True))]:
         for thread in process.threads():
             os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
 

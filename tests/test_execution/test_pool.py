@@ -157,3 +157,22 @@ def test_devices_that_nobody_needs_are_let_go(clock: Clock) -> None:
     clock.now_s += 1.0
     assert pool.to_release(300.0) == [seat]
     assert seat.standing is Standing.EMPTY
+
+
+def test_a_device_that_is_there_again_has_time_to_come_up(clock: Clock) -> None:
+    there = [True]
+    pool = Pool("pi4", count=1, patience_s=60.0, present=lambda: there[0], clock=clock)
+    pool.add("a")
+    [(seat, _, _)] = staffed(pool)
+    assert pool.died(seat, "its node went away", of_node=True) is None
+    assert pool.to_start() == [seat]
+    pool.check()
+    clock.now_s += 299.0
+    pool.check()
+    there[0] = False
+    with pytest.raises(DevicesGone, match=r"its device is gone, also after waiting 299 s\. pi4: its node went away"):
+        pool.check()
+    there[0] = True
+    clock.now_s += 1.0
+    with pytest.raises(DevicesGone, match="after waiting 300 s"):
+        pool.check()

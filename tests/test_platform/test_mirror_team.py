@@ -87,7 +87,7 @@ def artifacts(client: Any, run_id: str, folder: str | None = None) -> set[str]:
 
 
 def test_a_study_on_postgres_survives_a_killed_mirror_and_goes_on_in_its_runs(sample_study: Any, server: str, monkeypatch: Any) -> None:
-    study = sample_study("team").search(60)
+    study = sample_study("team").search(30)
     mirror = start_mirror(study.folder, server)
     deadline = time.monotonic() + 120
     while mirror_state(study.folder).mirrored < 5:
@@ -103,7 +103,7 @@ def test_a_study_on_postgres_survives_a_killed_mirror_and_goes_on_in_its_runs(sa
     assert sync(study.folder, server, timeout_s=200).waiting == 0
     client = MlflowClient(server)
     before = runs_of(client, "team")
-    assert len(before) == 1 + 60 + 4
+    assert len(before) == 1 + 30 + 4
     pages = {"figures/pareto-front.html", "figures/parallel-coordinates.html"}
     assert artifacts(client, before["study"].info.run_id) == {"spec.yaml", "candidates.json", *pages}
     best = {best_seed(history_of(study.folder).problem, group).job.id for group in finals.values()}  # type: ignore[union-attr]
@@ -194,7 +194,9 @@ def test_an_address_is_shown_without_its_secrets(uri: str, safe: str) -> None:
     assert "other" not in said or "other" not in uri
 
 
-def test_a_server_with_users_takes_runs_from_those_who_log_in_and_names_what_is_missing(sample_study: Any, tmp_path: Path) -> None:
+def test_a_server_with_users_takes_runs_from_those_who_log_in_and_names_what_is_missing(
+    sample_study: Any, database: str, tmp_path: Path
+) -> None:
     pytest.importorskip("flask_wtf", reason="MLflow's login needs Flask-WTF: pip install 'mlflow[auth]'")
     study, password = sample_study("users").search(2), "a long/pass@word"
     settings = {
@@ -205,7 +207,7 @@ def test_a_server_with_users_takes_runs_from_those_who_log_in_and_names_what_is_
     lines = ["[mlflow]", "default_permission = READ", f"database_uri = sqlite:///{tmp_path}/auth.db", "admin_username = admin"]
     lines += ["authorization_function = mlflow.server.auth:authenticate_request_basic_auth"]
     (tmp_path / "auth.ini").write_text("\n".join(lines))
-    with mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, "--app-name", "basic-auth", **settings) as url:
+    with mlflow_server(database, tmp_path, "--app-name", "basic-auth", **settings) as url:
         state = sync(study.folder, url, timeout_s=20)
         assert (state.mirrored, state.waiting) == (0, 2)
         assert "refuses the login (HTTP 401): set MLFLOW_TRACKING_USERNAME" in state.message
@@ -219,11 +221,11 @@ def test_a_server_with_users_takes_runs_from_those_who_log_in_and_names_what_is_
 
 
 def test_a_server_refuses_to_be_called_by_a_foreign_name_and_the_mirror_says_what_to_allow(
-    sample_study: Any, database: str, tmp_path: Path
+    sample_study: Any, server: str, monkeypatch: Any
 ) -> None:
-    study = sample_study("named").search(1)
-    with mlflow_server(database, tmp_path, "--allowed-hosts", "mlflow.example") as url:
-        state = sync(study.folder, url, timeout_s=20)
+    monkeypatch.setenv("NO_PROXY", "*")
+    foreign = server.replace("127.0.0.1", "2130706433")  # the same address, written as one number: no name that the server knows
+    state = sync(sample_study("named").search(1).folder, foreign, timeout_s=20)
     assert state.waiting == 1
     assert "refuses to be called by this name (HTTP 403): start 'mlflow server' with it in --allowed-hosts" in state.message
 

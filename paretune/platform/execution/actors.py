@@ -3,7 +3,6 @@
 import contextlib
 import json
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from paretune.core.trial import Outcome
 from paretune.hardware import HARDWARE
 from paretune.platform.execution.capacity import is_draining
 from paretune.platform.execution.device_resources import DeviceChoice
+from paretune.platform.execution.draining import DrainWatch
 from paretune.platform.execution.losses import last_line, node_is_gone
 from paretune.platform.execution.pool import Seat
 from paretune.platform.execution.stations import Answer, DeviceFault
 from paretune.platform.execution.worker import NodeLeaving, Worker, WorkerLimits
 from paretune.platform.record.jobs import Awaiting, CheckpointEvaluator, Evaluation, Evaluator, Job
-
-LOOK_EVERY_S = 1.0
-"""How often a worker asks whether its node is being drained: a call to the head, so not at every checkpoint of a quick training."""
 
 
 class JobTrainable(tune.Trainable):
@@ -38,7 +35,7 @@ class JobTrainable(tune.Trainable):
         assert limits is not None
         self._job = config["job"]
         self._worker = Worker(evaluator, Path(folder), limits)
-        self._looked_s = time.monotonic()
+        self._drain = DrainWatch(is_draining)
         if isinstance(evaluator, CheckpointEvaluator):
             evaluator.at_checkpoints(self._leave_if_drained)
 
@@ -60,10 +57,8 @@ class JobTrainable(tune.Trainable):
         Raises:
             NodeLeaving: it is preempted.
         """
-        if time.monotonic() - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = time.monotonic()
-            if is_draining():
-                raise NodeLeaving
+        if self._drain.leaving:
+            raise NodeLeaving
 
     def cleanup(self) -> None:
         """Called when the actor ends."""

@@ -18,7 +18,7 @@ REFUSALS = 2
 DEATHS = 2
 """Processes that die under the same network likewise."""
 START_S = 300.0
-"""Time that processes have to come up, where nothing went wrong yet."""
+"""Time that processes have to come up, where nothing went wrong yet, or a device that had gone is there again."""
 RETRY_S = 5.0
 """Wait before a device in quarantine is tried again where no other is left."""
 
@@ -77,13 +77,21 @@ class Pool:
         count: devices.
         patience_s: how long candidates wait once no device is left.
         comes: whether more nodes may join by themselves, so that waiting has no end.
+        present: whether a node is there now that has such a device; its process may still be coming up, on a small computer for minutes.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, target: str, *, count: int, patience_s: float, comes: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        target: str,
+        *,
+        count: int,
+        patience_s: float,
+        comes: bool = False,
+        present: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.target, self._patience_s, self._comes, self._clock = target, patience_s, comes, clock
+        self.target, self._patience_s, self._comes, self._present, self._clock = target, patience_s, comes, present, clock
         names = [target] if count == 1 else [f"{target}#{number}" for number in range(1, count + 1)]
         self.seats = tuple(Seat(name=name, index=index) for index, name in enumerate(names))
         self._waiting: deque[_Wish] = deque()
@@ -214,9 +222,11 @@ class Pool:
             DevicesGone: with the reason of each device.
         """
         stranded_s = self.stranded_s
-        troubled = any(seat.reason for seat in self.seats)
-        limit_s = self._patience_s if troubled else max(self._patience_s, START_S)
-        if stranded_s is None or self._comes or stranded_s < limit_s:
+        if stranded_s is None or self._comes or stranded_s < self._patience_s:
+            return
+        coming_up = any(seat.standing is Standing.STARTING for seat in self.seats)
+        untroubled = not any(seat.reason for seat in self.seats)
+        if stranded_s < START_S and (untroubled or (coming_up and self._present())):
             return
         number = "its device is" if len(self.seats) == 1 else f"all its {len(self.seats)} devices are"
         reasons = "; ".join(f"{seat.name}: {seat.reason.rstrip('.') or self._state(seat)}" for seat in self.seats)

@@ -60,8 +60,14 @@ class Executor:
         )
         self._resources = Resources(slots=posts.slots, per_candidate=posts.per_candidate, limits=limits)
         pools = {
-            name: Pool(name, count=choice.count, patience_s=spec.run.device_wait_s, comes=cluster.nodes_come)
-            for name, choice in staffing.devices.items()
+            name: Pool(
+                name,
+                count=needed.count,
+                patience_s=spec.run.device_wait_s,
+                comes=cluster.nodes_come,
+                present=partial(_has_room, needed),
+            )
+            for name, needed in staffing.device_demands.items()
         }
         self._stations = Stations(
             pools,
@@ -98,3 +104,10 @@ class Executor:
     def close(self) -> None:
         """Let the devices go."""
         self._stations.close()
+
+
+def _has_room(needed: Demand) -> bool:
+    """Whether the nodes that are alive have what a stage needs."""
+    from paretune.platform.execution.capacity import cluster_facts
+
+    return cluster_facts().room(needed) > 0

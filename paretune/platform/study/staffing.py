@@ -58,6 +58,14 @@ class Staffing:
         tags |= {name: slots * amount for name, amount in self.training.items() if name not in ("CPU", "GPU")}
         return LocalRay(num_cpus=math.ceil(slots * each) + for_devices, tags=tags)
 
+    @property
+    def device_demands(self) -> dict[str, Demand]:
+        """What the devices of each target take."""
+        return {
+            name: Demand(name=name, resources=_resources(choice), labels=choice.resources.labels, count=choice.count)
+            for name, choice in self.devices.items()
+        }
+
     def posts(self, cluster: ClusterFacts) -> Posts:
         """How the study is spread over a cluster.
 
@@ -70,11 +78,7 @@ class Staffing:
         if self.or_cpu and training != without and cluster.room(training) + cluster.room_later(training) == 0:
             notes.append("no node has a GPU: training on processors, as run.resources.training.or_cpu allows")
             training = without
-        demands = [
-            Demand(name=name, resources=_resources(choice), labels=choice.resources.labels, count=choice.count)
-            for name, choice in self.devices.items()
-        ]
-        notes += check_demands([training, *demands], cluster)
+        notes += check_demands([training, *self.device_demands.values()], cluster)
         devices = sum(choice.resources.processors * choice.count for choice in self.devices.values())
         slots = self.workers or _without(training_slots(training, cluster), devices, training.resources.get("CPU", 0.0))
         return Posts(slots=slots, per_candidate=dict(training.resources), notes=tuple(notes))
