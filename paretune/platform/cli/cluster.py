@@ -136,8 +136,11 @@ def status(file: Path | None, address: str | None, as_json: bool) -> None:
         from paretune.platform.clusters.launch import look
         from paretune.platform.clusters.load import load_cluster
 
-        look(load_cluster(file))
-        return
+        if address is not None:
+            raise BadInput("give FILE, whose head is asked through SSH, or --address, not both")
+        told, exit_code = look(load_cluster(file), as_json=as_json)
+        click.echo(told)
+        sys.exit(exit_code)
     from paretune.platform.execution.cluster import ray_cluster
     from paretune.platform.execution.nodes import ask_nodes, refuse_differences
 
