@@ -115,17 +115,24 @@ def host_options(resources: Resources) -> list[str]:
 
 
 def options_of_this_host(cluster: Cluster, host: str | None = None) -> list[str]:
-    """Options of `ray start` for this machine, as the file describes it under `static_hosts`; none where it does not.
+    """Options of `ray start` for this machine, as the file describes it under `static_hosts`.
 
     Args:
         cluster: the file.
         host: address that stands in the file; None looks for one of this machine's.
+
+    Raises:
+        BadInput: it is not described; without options it would offer all that Ray finds.
     """
     own = {host} if host else _own_addresses()
     for item in cluster.node_types:
         if own & set(item.hosts):
             return host_options(item.resources)
-    return []
+    known = [name for item in cluster.node_types for name in item.hosts]
+    raise BadInput(
+        f"{cluster.file}: metadata.paretune.static_hosts does not describe {', '.join(sorted(own))}; it has {', '.join(known)}. "
+        "Write the host there as this machine knows itself, or say which one it is: --host ADDRESS"
+    )
 
 
 def _own_addresses() -> set[str]:
