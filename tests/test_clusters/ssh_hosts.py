@@ -21,6 +21,7 @@ DESK = "10.77.0.254"
 COMMANDS = ("sshd", "ssh-keygen", "rsync", "ip", "unshare", "nsenter", "setpriv", "chroot", "mount")
 PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = (
+    "RAY_raylet_start_wait_time_s=900",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S=900",
     "RAY_worker_register_timeout_seconds=900",
     "RAY_agent_register_timeout_ms=900000",
@@ -29,7 +30,7 @@ PATIENCE = (
 )
 """In the shells of all machines: one that plays four, and has more to do, starts Ray slower than Ray waits for."""
 NAMESPACES = ("--net", "--pid", "--mount", "--uts")
-BOOT_TIMEOUT_S = 120.0
+BOOT_TIMEOUT_S = 600.0
 BOOT = r"""
 name=$1 address=$2 desk=$3 scratch=$4 path=$5 patience=$6; shift 6
 memory=$(mktemp -d "$scratch/machine-XXXX"); mount -t tmpfs -o size=2g machine "$memory"

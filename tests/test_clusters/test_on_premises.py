@@ -24,11 +24,10 @@ from paretune.platform.study.study import read_history
 
 ROOT = Path(__file__).parents[2]
 HEAD, TRAINER, SIMULATOR = "10.77.0.1", "10.77.0.21", "10.77.0.41"
-STEP_TIMEOUT_S = 900.0
-"""Of each command: a machine that plays four has a lot to do."""
-STUDY_TIMEOUT_S = 1800.0
+STEP_TIMEOUT_S = 3000.0
+"""Of each step; on a free machine all of them together take less than two minutes."""
 TRIALS = 8
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(6000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,19 +172,22 @@ def test_a_cluster_of_ones_own_machines_runs_a_study_though_one_is_lost_and_ends
 
     def nodes() -> set[str]:
         told = desk.paretune("cluster", "status", file)
+        print(told)  # what pytest shows where the wait below ends without success
         return {line.partition("; ")[0] for line in told.splitlines() if line.startswith("10.77.0.")}
 
     assert f"paretune cluster status {file}" in desk.paretune("cluster", "up", file, "--yes")
     lab.until(
-        lambda: all(any("/raylet " in line for line in machine.processes()) for machine in (trainer, simulator)), "Ray does not start"
+        lambda: all(any("/raylet " in line for line in machine.processes()) for machine in (trainer, simulator)),
+        "Ray does not start",
+        STEP_TIMEOUT_S,
     )
     everyone = {f"{HEAD}: CPU 0", f"{TRAINER}: CPU 1", f"{SIMULATOR}: CPU 1, analog 4"}
-    lab.until(lambda: nodes() == everyone, "not all hosts joined")
+    lab.until(lambda: nodes() == everyone, "not all hosts joined", STEP_TIMEOUT_S)
 
     with desk.tunnel(file):
         submitted = desk.paretune("submit", "study.yaml", "--address", "http://127.0.0.1:8265")
         assert "study small is on http://127.0.0.1:8265" in submitted
-        lab.until(lambda: hosts(search(study)) == {"trainer", "simulator"}, "no candidate ended on each host", STUDY_TIMEOUT_S)
+        lab.until(lambda: hosts(search(study)) == {"trainer", "simulator"}, "no candidate ended on each host", STEP_TIMEOUT_S)
         simulator.kill()
         assert len(search(study)) < TRIALS
         assert "search: budget of 8 candidates spent" in desk.paretune("logs", "small", "--follow")
@@ -197,4 +199,4 @@ def test_a_cluster_of_ones_own_machines_runs_a_study_though_one_is_lost_and_ends
     told = desk.paretune("cluster", "down", file, "--yes")
     assert f"{TRAINER}: left" in told
     assert f"{SIMULATOR}: not reached" in told
-    lab.until(lambda: not rays(head) + rays(trainer), "Ray goes on")
+    lab.until(lambda: not rays(head) + rays(trainer), "Ray goes on", STEP_TIMEOUT_S)
