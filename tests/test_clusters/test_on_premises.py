@@ -181,7 +181,7 @@ def test_a_cluster_of_ones_own_machines_runs_a_study_though_one_is_lost_and_ends
         "Ray does not start",
         STEP_TIMEOUT_S,
     )
-    everyone = {f"{HEAD}: CPU 0", f"{TRAINER}: CPU 1", f"{SIMULATOR}: CPU 1, analog 4"}
+    everyone = {f"{HEAD}: nothing", f"{TRAINER}: CPU 1", f"{SIMULATOR}: CPU 1, analog 4"}
     lab.until(lambda: nodes() == everyone, "not all hosts joined", STEP_TIMEOUT_S)
 
     with desk.tunnel(file):
