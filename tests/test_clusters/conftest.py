@@ -24,6 +24,8 @@ from paretune.spaces.nasbench_macro import NasBenchMacro
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 80_000_000
+START_TIMEOUT_S = 400.0
+"""Of a command on a machine that others keep busy; on a free one they take seconds."""
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ class Head:
         path = f"{Path(sys.executable).parent}:{plain.get('PATH', '')}"
         return {name: value for name, value in {**plain, "PATH": path, **own}.items() if value is not None}
 
-    def paretune(self, *words: str, timeout_s: float = 100, **changes: str | None) -> "subprocess.CompletedProcess[str]":
+    def paretune(self, *words: str, timeout_s: float = START_TIMEOUT_S, **changes: str | None) -> "subprocess.CompletedProcess[str]":
         """Run a command as a user does."""
         command = [sys.executable, "-m", "paretune", *words]
         environment = self.environment(**changes)
@@ -100,22 +102,21 @@ class Head:
         for process in sorted(raylets, key=lambda item: item.info["create_time"])[1:]:
             process.kill()
 
+    def end(self) -> None:
+        """Kill all of it; `ray stop` would end everybody's Ray."""
+        for _ in range(3):
+            for process in psutil.process_iter(["cmdline"]):
+                if process.pid != os.getpid() and any(str(self.folder / "ray") in word for word in process.info["cmdline"] or ()):
+                    process.kill()
+            time.sleep(0.2)
+
     def _is_raylet(self, words: list[str]) -> bool:
         return words[:1] != [] and words[0].endswith("/raylet") and any(str(self.folder / "ray") in word for word in words)
 
     def run_ray(self, command: list[str], **changes: str | None) -> None:
         """Run Ray's own command with the token switched on."""
         environment = self.environment(**{"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", **changes})
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=100)
-
-
-def end_all_of(folder: Path) -> None:
-    """Kill the processes of the Ray whose files lie in a folder; `ray stop` would end everybody's."""
-    for _ in range(3):
-        for process in psutil.process_iter(["cmdline"]):
-            if process.pid != os.getpid() and any(str(folder / "ray") in word for word in process.info["cmdline"] or ()):
-                process.kill()
-        time.sleep(0.2)
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=START_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +135,7 @@ def ray_of_its_own() -> Iterator[Callable[[str], Head]]:
         yield make
     finally:
         for item in made:
-            end_all_of(item.folder)
+            item.end()
             subprocess.run(["rm", "-rf", str(item.folder)], check=False)
 
 

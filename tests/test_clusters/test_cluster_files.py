@@ -229,4 +229,12 @@ def test_a_static_host_starts_ray_with_what_the_file_says_of_it(paretune: Callab
     words = ("cluster", "host-options", "deploy/on-premises.yaml", "--host")
     assert paretune(*words, "192.0.2.41").stdout == '--num-cpus=16 --resources={"analog":4}\n'
     assert paretune(*words, "192.0.2.31").stdout == "--num-cpus=8 --num-gpus=1\n"
-    assert paretune(*words, "192.0.2.77").stdout == "\n"
+    unknown = paretune(*words, "192.0.2.77")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")  # else it would offer all that Ray finds
+    assert "does not describe 192.0.2.77" in unknown.stderr
+
+
+def test_a_file_and_an_address_are_two_ways_to_ask_for_the_status_and_not_both_are_taken(paretune: Callable[..., Any]) -> None:
+    done = paretune("cluster", "status", "deploy/on-premises.yaml", "--address", "127.0.0.1:6379")
+    assert done.exit_code == 2
+    assert "not both" in done.stderr

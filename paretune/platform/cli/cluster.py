@@ -91,6 +91,8 @@ def validate(file: Path, spec: Path | None, overrides: tuple[str, ...], trial_ti
 def up(file: Path, spec: Path | None, overrides: tuple[str, ...], yes: bool) -> None:
     """Start the cluster, or bring a running one level with its file: 'ray up' after our checks; static hosts then join.
 
+    On a cluster that runs Ray is started anew: studies on it pause, and 'paretune submit SPEC --resume' goes on with them.
+
     Exit code 75: Ray's launcher or a host did not manage; try again.
     """
     from paretune.platform.clusters.launch import start
@@ -100,7 +102,7 @@ def up(file: Path, spec: Path | None, overrides: tuple[str, ...], yes: bool) -> 
     if spec is not None:
         _show_costs(_for_study(loaded, spec, overrides, None), measured=False)
     if not yes and not loaded.blockers:
-        click.confirm(f"start cluster {loaded.cluster.name} ({loaded.cluster.provider})?", abort=True)
+        click.confirm(f"start cluster {loaded.cluster.name} ({loaded.cluster.provider})? Where it runs, studies on it pause", abort=True)
     start(loaded, lambda line: click.echo(line, err=True))
 
 
@@ -136,8 +138,11 @@ def status(file: Path | None, address: str | None, as_json: bool) -> None:
         from paretune.platform.clusters.launch import look
         from paretune.platform.clusters.load import load_cluster
 
-        look(load_cluster(file))
-        return
+        if address is not None:
+            raise BadInput("give FILE, whose head is asked through SSH, or --address, not both")
+        told, exit_code = look(load_cluster(file), as_json=as_json)
+        click.echo(told)
+        sys.exit(exit_code)
     from paretune.platform.execution.cluster import ray_cluster
     from paretune.platform.execution.nodes import ask_nodes, refuse_differences
 
@@ -161,7 +166,7 @@ def status(file: Path | None, address: str | None, as_json: bool) -> None:
 @file_argument
 @click.option("--host", help="Address as in the file; default: this machine's.")
 def host_options(file: Path, host: str | None) -> None:
-    """Print the options with which this machine starts Ray, from what the file says of it under static_hosts."""
+    """Print the options with which this machine starts Ray, from what the file says of it under static_hosts; else exit code 2."""
     from paretune.platform.clusters.launch import options_of_this_host
     from paretune.platform.clusters.load import load_cluster
 

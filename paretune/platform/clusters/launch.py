@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.core.errors import BadInput, ClusterLost
@@ -18,6 +18,10 @@ from paretune.platform.execution.cluster import ENVIRONMENT
 from paretune.platform.execution.credentials import TOKEN_FILE, own_token
 
 JOIN_TIMEOUT_S = 120.0
+STOP = "ray stop; ray stop --force"
+"""The second for what did not end within Ray's grace period. Ends every Ray of the user there."""
+BEGIN, END = "paretune-begin", "paretune-end"
+"""Around what a command says, among what Ray's launcher says of itself."""
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 STARTED = "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start"
 
@@ -39,7 +43,11 @@ def start(loaded: LoadedCluster, announce: Announce) -> None:
     cluster = loaded.cluster
     _ray(cluster, "up", "--yes", str(cluster.file))
     if cluster.provider == "local":
-        return  # Ray starts the hosts itself
+        count = sum(len(item.hosts) for item in cluster.workers)
+        announce(
+            f"the head starts the {count} hosts now. See who is there: paretune cluster status {cluster.file}; what it does: ray monitor"
+        )
+        return
     static = [item for item in cluster.node_types if item.hosts]
     head = _head_address(cluster) if static else ""
     failed = [problem for item in static for host in item.hosts if (problem := _join(cluster, item, host, head, announce))]
@@ -50,26 +58,52 @@ def start(loaded: LoadedCluster, announce: Announce) -> None:
 
 
 def end(loaded: LoadedCluster, announce: Announce) -> None:
-    """`ray down`, after the hosts that are there already left.
+    """`ray down`, and the hosts that are there already leave.
 
     Raises:
         ClusterLost: Ray's launcher did not manage.
     """
     cluster = loaded.cluster
-    for item in cluster.node_types if cluster.provider != "local" else ():
-        for host in item.hosts:
-            told = _on_host(cluster, item, host, "ray stop")
-            announce(f"{host}: {'left' if told is None else told}")
+    hosts = [(item, host) for item in cluster.workers for host in item.hosts]
+    if cluster.provider == "local":
+        # Ray only forgets these hosts. They leave after the head, which would start them again, and it too where this machine forgot it.
+        _ray(cluster, "down", "--yes", str(cluster.file))
+        _leave(cluster, [(cluster.head, str(cluster.values["provider"]["head_ip"])), *hosts], announce)
+        return
+    _leave(cluster, hosts, announce)
     _ray(cluster, "down", "--yes", str(cluster.file))
 
 
-def look(loaded: LoadedCluster) -> None:
-    """Show what the cluster's head says of it.
+def _leave(cluster: Cluster, hosts: Sequence[tuple[NodeType, str]], announce: Announce) -> None:
+    for item, host in hosts:
+        told = _on_host(cluster, item, host, STOP)
+        announce(f"{host}: {'left' if told is None else f'not reached, so its Ray ends by itself once it misses the head: {told}'}")
+
+
+def look(loaded: LoadedCluster, *, as_json: bool = False) -> tuple[str, int]:
+    """What the cluster's head says of it, and the exit code with which it said so.
 
     Raises:
         ClusterLost: the head cannot be reached.
     """
-    _ray(loaded.cluster, "exec", str(loaded.cluster.file), "RAY_AUTH_MODE=token ray status && RAY_AUTH_MODE=token paretune cluster status")
+    cluster = loaded.cluster
+    show = "RAY_AUTH_MODE=token paretune cluster status"
+    told, code = _on_head(cluster, f"{show} --json 2>/dev/null" if as_json else f"RAY_AUTH_MODE=token ray status && {show}")
+    if as_json:
+        return told, code
+    present = {line.partition(": ")[0] for line in told.splitlines()}
+    absent = [
+        f"{host}: not in the cluster ({item.name})" for item in cluster.workers for host in item.hosts if not _addresses(host) & present
+    ]
+    return "\n".join([told, *absent]), code
+
+
+def _addresses(host: str) -> set[str]:
+    """The host as written, and its address."""
+    try:
+        return {host, socket.gethostbyname(host)}
+    except OSError:
+        return {host}
 
 
 def host_options(resources: Resources) -> list[str]:
@@ -81,17 +115,24 @@ def host_options(resources: Resources) -> list[str]:
 
 
 def options_of_this_host(cluster: Cluster, host: str | None = None) -> list[str]:
-    """Options of `ray start` for this machine, as the file describes it under `static_hosts`; none where it does not.
+    """Options of `ray start` for this machine, as the file describes it under `static_hosts`.
 
     Args:
         cluster: the file.
         host: address that stands in the file; None looks for one of this machine's.
+
+    Raises:
+        BadInput: it is not described; without options it would offer all that Ray finds.
     """
     own = {host} if host else _own_addresses()
     for item in cluster.node_types:
         if own & set(item.hosts):
             return host_options(item.resources)
-    return []
+    known = [name for item in cluster.node_types for name in item.hosts]
+    raise BadInput(
+        f"{cluster.file}: metadata.paretune.static_hosts does not describe {', '.join(sorted(own))}; it has {', '.join(known)}. "
+        "Write the host there as this machine knows itself, or say which one it is: --host ADDRESS"
+    )
 
 
 def _own_addresses() -> set[str]:
@@ -130,12 +171,33 @@ def _environment(cluster: Cluster) -> dict[str, str]:
 
 def _head_address(cluster: Cluster) -> str:
     """The head's address inside its network."""
-    command = [_ray_command(), "exec", str(cluster.file), "echo HEAD_IS=$(hostname -I | cut -d' ' -f1)"]
-    told = subprocess.run(command, env=_environment(cluster), capture_output=True, text=True, check=False).stdout  # noqa: S603
-    found = re.search(r"^HEAD_IS=(\S+)\s*$", told, re.MULTILINE)
+    told, code = _on_head(cluster, "hostname -I")
+    if code or not told.split():
+        raise ClusterLost(f"the head of {cluster.file} does not tell its address: {told[-300:]}")
+    return told.split()[0]
+
+
+def _on_head(cluster: Cluster, script: str) -> tuple[str, int]:
+    """What a script on the head says, and its exit code, which `ray exec` would turn into 1.
+
+    Raises:
+        ClusterLost: the head cannot be reached.
+    """
+    command = [_ray_command(), "exec", str(cluster.file), f"echo {BEGIN}; {script}; echo {END} $?"]
+    ended = subprocess.run(  # noqa: S603
+        command,
+        env=_environment(cluster),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    said = ended.stdout.replace("\r", "")
+    found = re.search(rf"^{BEGIN}\n(.*?)^{END} (\d+)$", said, re.MULTILINE | re.DOTALL)
     if found is None:
-        raise ClusterLost(f"the head of {cluster.file} does not tell its address: {told.strip()[-300:]}")
-    return found[1]
+        raise ClusterLost(f"the head of {cluster.file} cannot be reached:\n{said.strip()[-1000:]}")
+    return found[1].strip(), int(found[2])
 
 
 def _join(cluster: Cluster, item: NodeType, host: str, head: str, announce: Announce) -> str | None:
