@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paretune.core.errors import LedgerDamaged, ParetuneError, StudyLocked
+from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, StudyLocked
 from paretune.platform.cli.group import INTERRUPT_EXIT, examples
 from paretune.platform.cli.options import (
     address_option,
     json_option,
-    name_argument,
+    optional_name_argument,
     overrides_of,
     quiet_option,
     set_option,
@@ -72,10 +72,17 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
         "paretune resume digits",
         "paretune resume digits --set budget.trials=200      more candidates, also after the end",
         "paretune resume digits --spec studies/digits.yaml   with the edited file",
+        "paretune resume digits --from /shared/runs          on a new head, from what lies on the shared storage",
     ),
 )
-@name_argument
+@optional_name_argument
 @storage_option
+@click.option(
+    "--from",
+    "shared",
+    type=click.Path(path_type=Path),
+    help="Go on from the copy of the ledger and the results on this shared storage; --storage gets the study's folder.",
+)
 @click.option("--spec", type=click.Path(path_type=Path), help="The edited spec: budget, workers, final training and tracking may differ.")
 @set_option
 @click.option("--takeover", is_flag=True, help="Take the study from a process that still holds it (it hangs, or its host is gone).")
@@ -84,8 +91,9 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
 @quiet_option
 @json_option
 def resume(
-    name: str,
+    name: str | None,
     storage: Path,
+    shared: Path | None,
     spec: Path | None,
     overrides: tuple[str, ...],
     takeover: bool,
@@ -97,16 +105,25 @@ def resume(
     """Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch."""
     from paretune.platform.execution.cluster import check_address
     from paretune.platform.record.ledger import repair as repair_ledger
+    from paretune.platform.study.api import bring_here
     from paretune.platform.study.api import resume as resume_study
 
-    folder = study_folder(name, storage)
     check_address(address)
-    if repair:
-        _show_repair(folder, repair_ledger(folder))
     progress = _progress(quiet or as_json)
+    if shared is not None:
+        folder, place = bring_here(shared, name=name, into=storage, repair=repair, takeover=takeover, progress=progress)
+    elif name is not None:
+        folder, place = study_folder(name, storage), None
+    else:
+        raise BadInput("name the study: paretune resume NAME; or on a new head: paretune resume --from STORAGE")
+    if repair and place is None:
+        _show_repair(folder, repair_ledger(folder))
     values = overrides_of(overrides)
     result = _run_or_say_how_to_resume(
-        folder, lambda: resume_study(folder, spec=spec, overrides=values or None, address=address, takeover=takeover, progress=progress)
+        folder,
+        lambda: resume_study(
+            folder, shared=place, spec=spec, overrides=values or None, address=address, takeover=takeover, progress=progress
+        ),
     )
     _show_result(result, as_json)
 

@@ -24,10 +24,12 @@ from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
+from paretune.platform.record.shared import link_shared
 from paretune.platform.report import write_figures, write_report
 from paretune.platform.spec.compare import ROADS
 from paretune.platform.study.executor import Executor
 from paretune.platform.study.networks import publish_networks
+from paretune.platform.study.places import shared_folder, ways_to_resume
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
 from paretune.platform.study.provenance import provenance
@@ -87,6 +89,7 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
         BadInput: a study of this name is there already.
     """
     folder = Path(plan.spec.storage) / plan.spec.name
+    shared = shared_folder(plan.spec, folder)
     header = Header(
         name=plan.spec.name,
         spec=plan.spec.model_dump(mode="json"),
@@ -98,7 +101,7 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
         protocol=protocol_digest(plan),
         provenance={**provenance(data_digest=plan.task.digest()), "space_size": str(plan.space.size)},
     )
-    Ledger.create(folder, header.as_json()).close()
+    Ledger.create(folder, header.as_json(), shared=shared).close()
     return folder
 
 
@@ -139,13 +142,16 @@ def run_study(
     """
     progress = progress or Progress(quiet=True)
     stop = StopRequest()
-    with end_on_signals(stop), Ledger.open(folder, takeover=takeover) as ledger:
+    shared = shared_folder(plan.spec, folder)
+    with end_on_signals(stop), Ledger.open(folder, takeover=takeover, shared=shared) as ledger:
+        if shared is not None:
+            link_shared(folder, shared)
         history = History.fold(read_events(folder), details=False)
         context = _context(folder, ledger, history, plan)
         _check_protocol(history, plan)
         _note_changes(context, plan, source)
         with _mirrored(folder, plan) as mirror:
-            _run_phases(folder, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
+            _run_phases(folder, shared, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
             networks = publish_networks(folder, history)
             report = write_report(folder)
             if mirror:
@@ -196,6 +202,7 @@ def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
 
 def _run_phases(
     folder: Path,
+    shared: Path | None,
     plan: Plan,
     context: PhaseContext,
     *,
@@ -212,7 +219,7 @@ def _run_phases(
     staffing = plan_staffing(spec, tuple(plan.devices) if staged else ())
     local = staffing.local(available_cpus())
     progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
-    resume = f"paretune resume {folder.name} --storage {folder.parent}"
+    resume = ways_to_resume(folder, shared)
     head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
     with (
         contextlib.closing(head),  # after Ray, which may hang where its head is gone
@@ -224,9 +231,10 @@ def _run_phases(
         stop.raise_if_set()
         head.start(gcs_address())
         if address is not None:
-            check_nodes(folder)
+            check_nodes(shared or folder)
         executor = Executor(
             folder=folder,
+            workers_folder=shared or folder,
             plan=plan,
             staffing=staffing,
             evaluator=evaluator,
