@@ -1,6 +1,7 @@
 """The program that the tests of clusters run and kill: a small study in stages through the public interface, or going on with it.
 
-python stages_driver.py FOLDER --trials 12 [--address HOST:PORT] [--work-s 0.3] [--measure-s 0.1] [--tag edge] [--count 1] [--workers 2] [--shared FOLDER] [--from FOLDER [--takeover]]
+python stages_driver.py FOLDER --trials 12 [--address HOST:PORT] [--work-s 0.3] [--measure-s 0.1] [--tag edge] [--count 1] [--workers 2]
+    [--shared FOLDER] [--from FOLDER [--takeover]]
 
 Exits as the command line does: with the code of the error, whose message it prints.
 """

@@ -1,4 +1,4 @@
-"""The head's disk is lost with the driver: another driver goes on from the shared storage, on several real Ray nodes."""
+"""The head's disk is lost with the driver: another driver goes on from the shared storage, on a real Ray cluster."""
 
 import shutil
 import sys
@@ -25,11 +25,9 @@ Start = Callable[..., Driver]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    """A head without processors, two nodes that train, one with the device."""
+    """A head without processors, and a node that trains and has the device."""
     with small_cluster() as made:
-        made.add("one", cpus=1)
-        made.add("two", cpus=1)
-        made.add("edge", tags={"edge_pi4": 1})
+        made.add("worker", cpus=2, tags={"edge_pi4": 1})
         yield made
 
 

@@ -131,7 +131,7 @@ def test_a_repair_keeps_what_is_before_the_damage_and_the_study_goes_on_from_the
     data = segment(shared, 1).read_bytes()
     segment(shared, 1).write_bytes(data.replace(b'"number":2', b'"number":7'))
     other = tmp_path / "other" / "x"
-    with pytest.raises(LedgerDamaged, match="3 events before it are sound.*--repair"):
+    with pytest.raises(LedgerDamaged, match=r"3 events before it are sound.*--repair"):
         restore(shared, other)
     made = restore(shared, other, repair=True)
     assert (made.events, told(other)) == (3, [("asked", 1)])
@@ -158,7 +158,7 @@ def test_an_older_ledger_here_is_moved_aside(begun: Path, shared: Path, tmp_path
     with pytest.raises(BadInput, match=r"went on elsewhere.* has 2 events .*paretune resume x --from"):
         Ledger.open(begun, shared=shared)
     made = restore(shared, begun)
-    assert [path.name for path in made.moved] == ["ledger.damaged-1.db"]
+    assert made.moved[0].name == "ledger.damaged-1.db"
     assert told(begun)[-1] == ("asked", 3)
 
 
@@ -213,10 +213,8 @@ def test_where_locks_do_not_hold_a_segment_is_still_begun_by_one_only(begun: Pat
 
 
 def test_of_two_machines_that_go_on_at_once_exactly_one_does(begun: Path, shared: Path, tmp_path: Path) -> None:
-    racers = [
-        subprocess.Popen([sys.executable, "-c", RACER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        for _ in range(2)
-    ]
+    command, pipe = [sys.executable, "-c", RACER], subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) for _ in range(2)]
     try:
         for race in range(RACES):
             start_s = time.monotonic() + (1.0 if race else 3.0)
@@ -253,7 +251,7 @@ def test_a_shared_storage_that_goes_away_stops_the_study_before_it_acknowledges(
 def test_the_study_is_found_by_name_alone_or_named_among_several(begun: Path, shared: Path, tmp_path: Path) -> None:
     storage = shared.parent
     assert find_shared(storage, None) == find_shared(storage, "x") == find_shared(shared, None) == shared
-    with pytest.raises(UnknownName, match="Did you mean 'x'|unknown study 'y'"):
+    with pytest.raises(UnknownName, match="unknown study 'y'"):
         find_shared(storage, "y")
     Ledger.create(tmp_path / "head" / "other", {"name": "other"}, shared=storage / "other").close()
     with pytest.raises(BadInput, match=r"2 studies there: other, x. Name one: paretune resume NAME --from"):
