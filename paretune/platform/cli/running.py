@@ -1,5 +1,6 @@
 """`paretune run` and `paretune resume`: searches, and how they tell that they ended or how to go on."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, StudyLo
 from paretune.platform.cli.group import INTERRUPT_EXIT, examples
 from paretune.platform.cli.options import (
     address_option,
+    insecure_option,
     json_option,
     optional_name_argument,
     overrides_of,
@@ -40,14 +42,17 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the study instead of the one in the spec.")
 @click.option("--rename", is_flag=True, help="Append -2, -3, ... where the name is taken.")
 @address_option
+@insecure_option
 @quiet_option
 @json_option
-def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, quiet: bool, as_json: bool) -> None:
+def run(
+    spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, insecure: bool, quiet: bool, as_json: bool
+) -> None:
     """Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks."""
     from paretune.platform.execution.cluster import check_address
     from paretune.platform.study.api import read_spec
     from paretune.platform.study.plan import build_plan
-    from paretune.platform.study.study import SpecSource, create_study, run_study
+    from paretune.platform.study.study import SpecSource, run_study, start_study
 
     values = overrides_of(overrides)
     if name is not None:
@@ -57,13 +62,22 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
         values["name"] = free_name(Path(loaded.spec.storage), loaded.spec.name)
         loaded = read_spec(spec, values)
     refuse_taken_name(Path(loaded.spec.storage), loaded.spec.name)
-    check_address(address)
+    check_address(address, insecure=insecure)
     plan = build_plan(loaded)
     progress = _progress(quiet or as_json)
     progress.message(f"study {plan.spec.name}: {Path(plan.spec.storage) / plan.spec.name}")
     _show_notes(progress, (*loaded.notes, *plan.notes), values)
-    folder = create_study(plan, SpecSource(text=loaded.text, overrides=values))
-    _show_result(_run_or_say_how_to_resume(folder, lambda: run_study(folder, plan, address=address, progress=progress)), as_json)
+    source = SpecSource(text=loaded.text, overrides=values)
+    _show_result(
+        start_study(
+            plan,
+            source,
+            lambda folder: _run_or_say_how_to_resume(
+                folder, plan.spec.shared, lambda: run_study(folder, plan, address=address, insecure=insecure, progress=progress)
+            ),
+        ),
+        as_json,
+    )
 
 
 @click.command(
@@ -88,6 +102,7 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
 @click.option("--takeover", is_flag=True, help="Take the study from a process that still holds it (it hangs, or its host is gone).")
 @click.option("--repair", is_flag=True, help="Keep the good part of a damaged ledger first; the damaged files are set aside.")
 @address_option
+@insecure_option
 @quiet_option
 @json_option
 def resume(
@@ -99,6 +114,7 @@ def resume(
     takeover: bool,
     repair: bool,
     address: str | None,
+    insecure: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -108,7 +124,7 @@ def resume(
     from paretune.platform.study.api import bring_here
     from paretune.platform.study.api import resume as resume_study
 
-    check_address(address)
+    check_address(address, insecure=insecure)
     progress = _progress(quiet or as_json)
     if shared is not None:
         folder, place = bring_here(shared, name=name, into=storage, repair=repair, takeover=takeover, progress=progress)
@@ -121,8 +137,16 @@ def resume(
     values = overrides_of(overrides)
     result = _run_or_say_how_to_resume(
         folder,
+        place,
         lambda: resume_study(
-            folder, shared=place, spec=spec, overrides=values or None, address=address, takeover=takeover, progress=progress
+            folder,
+            shared=place,
+            spec=spec,
+            overrides=values or None,
+            address=address,
+            insecure=insecure,
+            takeover=takeover,
+            progress=progress,
         ),
     )
     _show_result(result, as_json)
@@ -154,10 +178,11 @@ def _show_notes(progress: "Progress", notes: tuple[str, ...], overrides: dict[st
             progress.message(f"note: {note}")
 
 
-def _run_or_say_how_to_resume(folder: Path, action: "Callable[[], StudyResult]") -> "StudyResult":
+def _run_or_say_how_to_resume(folder: Path, shared: Path | str | None, action: "Callable[[], StudyResult]") -> "StudyResult":
     from paretune.platform.execution.stop import Interrupted
 
-    command = f"paretune resume {again(folder)}"
+    elsewhere = f"; on another machine: paretune resume {folder.name} --from {shlex.quote(str(shared))}" if shared else ""
+    command = f"paretune resume {again(folder)}{elsewhere}"
     try:
         return action()
     except (Interrupted, KeyboardInterrupt) as error:

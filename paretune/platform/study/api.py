@@ -13,7 +13,7 @@ from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.progress import Progress
-from paretune.platform.study.study import SpecSource, StudyResult, create_study, read_history, run_study
+from paretune.platform.study.study import SpecSource, StudyResult, read_history, run_study, start_study
 
 
 def run(
@@ -21,6 +21,7 @@ def run(
     *,
     overrides: Mapping[str, object] | None = None,
     address: str | None = None,
+    insecure: bool = False,
     evaluator: Evaluator | None = None,
     progress: Progress | None = None,
 ) -> StudyResult:
@@ -30,6 +31,7 @@ def run(
         spec: a spec file, or its fields as a mapping.
         overrides: field path -> value, for example `{"budget.trials": 8}`.
         address: Ray cluster to connect to, `auto` for the one on this machine; None starts a local one.
+        insecure: connect also to a cluster that other machines reach and that asks nobody for a token.
         evaluator: evaluates candidates instead of the task and hardware of the spec; then there is no final training.
         progress: where to show it; None shows nothing.
 
@@ -40,8 +42,12 @@ def run(
     """
     loaded = read_spec(spec, overrides)
     plan = build_plan(loaded)
-    folder = create_study(plan, SpecSource(text=loaded.text, overrides=dict(overrides or {})))
-    return run_study(folder, plan, address=address, evaluator=evaluator, progress=progress)
+    source = SpecSource(text=loaded.text, overrides=dict(overrides or {}))
+    return start_study(
+        plan,
+        source,
+        lambda folder: run_study(folder, plan, address=address, insecure=insecure, evaluator=evaluator, progress=progress),
+    )
 
 
 def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, object] | None = None) -> LoadedSpec:
@@ -94,6 +100,7 @@ def resume(
     spec: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     address: str | None = None,
+    insecure: bool = False,
     takeover: bool = False,
     evaluator: Evaluator | None = None,
     progress: Progress | None = None,
@@ -106,6 +113,7 @@ def resume(
         spec: the edited spec file; None goes on with the one in the ledger.
         overrides: field path -> value on top, for example `{"budget.trials": 400}` for more candidates.
         address: as in `run`.
+        insecure: as in `run`.
         takeover: take the study from a process that still holds it.
         evaluator: as in `run`.
         progress: as in `run`.
@@ -134,6 +142,7 @@ def resume(
         folder,
         build_plan(loaded),
         address=address,
+        insecure=insecure,
         takeover=takeover,
         progress=progress,
         evaluator=evaluator,
@@ -150,6 +159,7 @@ def resume_from(
     spec: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     address: str | None = None,
+    insecure: bool = False,
     takeover: bool = False,
     evaluator: Evaluator | None = None,
     progress: Progress | None = None,
@@ -164,6 +174,7 @@ def resume_from(
         spec: as in `resume`.
         overrides: as in `resume`.
         address: as in `run`.
+        insecure: as in `run`.
         takeover: take the study from a process that still holds it, here or on another machine.
         evaluator: as in `run`.
         progress: as in `run`.
@@ -179,6 +190,7 @@ def resume_from(
         spec=spec,
         overrides=overrides,
         address=address,
+        insecure=insecure,
         takeover=takeover,
         evaluator=evaluator,
         progress=progress,

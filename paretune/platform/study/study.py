@@ -1,14 +1,15 @@
 """A study from its plan to its published networks: create, run, resume. The ledger is the truth; the rest can be made again from it."""
 
 import contextlib
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paretune.core.canonical import fingerprint
-from paretune.core.errors import SpecChanged
+from paretune.core.errors import BadInput, SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
@@ -24,6 +25,7 @@ from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
+from paretune.platform.record.lock import StudyLock
 from paretune.platform.record.shared import link_shared
 from paretune.platform.report import write_figures, write_report
 from paretune.platform.spec.compare import ROADS
@@ -37,6 +39,8 @@ from paretune.platform.study.staffing import plan_staffing
 
 MIRROR_DRAIN_S = 20.0
 MIRROR_STOP_S = 5.0
+UNBEGUN = {"created", "opened", "staffed"}
+"""Events of a study that has not asked for a candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,33 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
     return folder
 
 
+def start_study(plan: Plan, source: SpecSource, run: Callable[[Path], StudyResult]) -> StudyResult:
+    """Create a study and run it. One that is refused before it asked for a candidate leaves no folder behind.
+
+    Args:
+        plan: of the study.
+        source: of its spec.
+        run: runs the study in the folder that it is given.
+
+    Raises:
+        BadInput: a study of this name is there already, or it is refused.
+        ParetuneError: what `run` raises.
+    """
+    folder = Path(plan.spec.storage) / plan.spec.name
+    shared = shared_folder(plan.spec, folder)
+    made = [path for path in (folder, shared) if path is not None and not path.exists()]
+    create_study(plan, source)
+    try:
+        return run(folder)
+    except BadInput:
+        if {event.kind for event in read_events(folder)} <= UNBEGUN:
+            lock = StudyLock.acquire(folder)
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
+            lock.release()
+        raise
+
+
 def read_history(folder: Path) -> History:
     """What a study has done so far; works while it runs."""
     return History.fold(read_events(folder))
@@ -115,6 +146,7 @@ def run_study(
     plan: Plan,
     *,
     address: str | None = None,
+    insecure: bool = False,
     takeover: bool = False,
     progress: Progress | None = None,
     evaluator: Evaluator | None = None,
@@ -126,6 +158,7 @@ def run_study(
         folder: of the study.
         plan: built from its spec, perhaps changed in what may change.
         address: Ray cluster to connect to; None starts a local one.
+        insecure: connect also to a cluster that asks nobody for a token.
         takeover: take the study from a process that still holds it.
         progress: shows where the study is.
         evaluator: evaluates candidates instead of the task and hardware of the plan.
@@ -151,7 +184,9 @@ def run_study(
         _check_protocol(history, plan)
         _note_changes(context, plan, source)
         with _mirrored(folder, plan) as mirror:
-            _run_phases(folder, shared, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
+            _run_phases(
+                folder, shared, plan, context, address=address, insecure=insecure, progress=progress, stop=stop, evaluator=evaluator
+            )
             networks = publish_networks(folder, history)
             report = write_report(folder)
             if mirror:
@@ -207,6 +242,7 @@ def _run_phases(
     context: PhaseContext,
     *,
     address: str | None,
+    insecure: bool,
     progress: Progress,
     stop: StopRequest,
     evaluator: Evaluator | None,
@@ -223,7 +259,7 @@ def _run_phases(
     head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
     with (
         contextlib.closing(head),  # after Ray, which may hang where its head is gone
-        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags),
+        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags, insecure=insecure),
         stop_on_signals(stop),
     ):
         from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before
