@@ -25,9 +25,8 @@ Start = Callable[..., Driver]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    """A head without processors, and a node that trains and has the device."""
-    with small_cluster() as made:
-        made.add("worker", cpus=2, tags={"edge_pi4": 1})
+    """A cluster that outlives its drivers: one node that trains and has the device."""
+    with small_cluster(cpus=2, tags={"edge_pi4": 1}) as made:
         yield made
 
 
