@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,13 +21,10 @@ from paretune.platform.record.format import (
     Event,
     Row,
     chained,
-    check_first,
-    check_pages,
     decode,
     encode,
     new_identity,
     read_events,
-    read_identity,
     verified_rows,
     write_ledger,
 )
@@ -39,13 +36,12 @@ from paretune.platform.record.sqlite_file import (
     LOG_SUFFIX,
     PAGE_BYTES,
     connect,
-    connect_to_read,
     damaged,
     file_identity,
     ledger_path,
     sqlite_errors,
 )
-from paretune.platform.record.write_ahead_log import check_log
+from paretune.platform.record.verify import Checked, verify
 
 __all__ = ["Event", "Ledger", "RepairReport", "read_events", "repair"]
 
@@ -141,7 +137,7 @@ class Ledger:
     def _open_locked(cls, folder: Path, lock: StudyLock, copy: LedgerCopy | None) -> "Ledger":
         path = ledger_path(folder)
         with sqlite_errors(path, need_bytes=3 * PAGE_BYTES):
-            checked = _verify(path)
+            checked = verify(path)
             if copy is not None:
                 copy.check(path)
             connection = connect(path, "rw")
@@ -250,31 +246,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    """Up to where a ledger was verified."""
-
-    seq: int
-    crc: int
-    newest_epoch: int
-
-
-def _verify(path: Path) -> _Checked:
-    """Verify everything through a connection that cannot write, so that a damaged ledger stays as it was found."""
-    check_log(path)
-    with contextlib.closing(connect_to_read(path)) as connection:
-        connection.execute("BEGIN")
-        identity = read_identity(connection, path)
-        check_pages(connection, path)
-        seq, crc, newest = 0, 0, 0
-        for row in verified_rows(connection, path):
-            if row[0] == 1:
-                check_first(row, identity, path)
-            seq, crc, newest = row[0], row[3], max(newest, row[1])
-    return _Checked(seq=seq, crc=crc, newest_epoch=newest)
-
-
-def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, checked: _Checked) -> tuple[int, int]:
+def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, checked: Checked) -> tuple[int, int]:
     """Append `opened` after what was verified and what a driver that is being taken over wrote since; `(epoch, last seq)`."""
     try:
         with _transaction(connection):
