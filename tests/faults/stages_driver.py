@@ -68,10 +68,11 @@ def main() -> int:
     parser.add_argument("--shared")
     parser.add_argument("--from", dest="copy")
     parser.add_argument("--takeover", action="store_true")
+    parser.add_argument("--witness", type=Path)
     options = parser.parse_args()
     Digits.digest = without_data  # type: ignore[method-assign]
     values = study_values(options.folder, options)
-    witness = options.folder / "witness"
+    witness = options.witness or options.folder / "witness"
     witness.mkdir(exist_ok=True)
     plan = build_plan(spec_from_mapping(values))
     evaluator = StagedFormulaEvaluator(

@@ -1,6 +1,7 @@
 """The head's disk is lost with the driver: another driver goes on from the shared storage, on a real Ray cluster."""
 
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from test_nodes import check_sound
 from paretune.platform.record.ledger_copy import read_copy
 from paretune.platform.record.results import list_results
 from paretune.platform.study.study import read_history
+from paretune.testing.evaluators import HOLD
 from paretune.testing.studies import front_json
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -59,11 +61,12 @@ def test_without_the_head_and_its_disk_the_study_goes_on_from_the_shared_storage
         finished = len(list(list_results(shared / "study")))
         assert finished >= done
         driver = start("headless", cluster.address, "--from", str(shared))
-    second = start("second", cluster.address, "--from", str(shared))
-    assert second.wait(60) == 75  # one driver is at it
-    assert "study 'study' is being run by pid" in second.said()
-    assert driver.wait(300) == 0, driver.said()[-4000:]
-    history = read_history(folder / "study")
+    second = start("second", cluster.address, "--from", str(shared), "--witness", str(folder / "witness"))  # at the same moment
+    codes = {"headless": driver.wait(300), "second": second.wait(300)}
+    assert sorted(codes.values()) == [0, 75], driver.said()[-4000:] + second.said()[-4000:]
+    winner, loser = (driver, second) if codes["second"] else (second, driver)
+    assert "study 'study' is being run by pid" in loser.said()
+    history = read_history(winner.log.parent / "study")
     check_sound(folder, history, trials=12)
     assert history.num_sessions == 3
     assert len(read_copy(shared / "study").rows) == history.last_seq
@@ -81,15 +84,18 @@ def test_a_driver_that_was_stopped_and_replaced_from_elsewhere_writes_nothing_mo
     shared.mkdir()
     driver = start("first", cluster.address, "--shared", str(shared))
     until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
+    hold = folder / "witness" / HOLD
+    hold.touch()
     refused = start("other", cluster.address, "--from", str(shared))
     assert refused.wait(60) == 75
     assert not (tmp_path / "other" / "study").exists()
-    driver.process.send_signal(19)  # SIGSTOP
+    driver.process.send_signal(signal.SIGSTOP)
     time.sleep(1.0)
     taken = start("other", cluster.address, "--from", str(shared), "--takeover")
     until(lambda: (tmp_path / "other" / "study" / "ledger.db").exists(), taken)
+    hold.unlink()
     assert taken.wait(300) == 0, taken.said()[-4000:]
-    driver.process.send_signal(18)  # SIGCONT
+    driver.process.send_signal(signal.SIGCONT)
     assert driver.wait(120) == 75, driver.said()[-4000:]
-    assert "was taken over" in driver.said() or "Ray cluster went away" in driver.said()
+    assert "was taken over" in driver.said()
     assert len(read_copy(shared / "study").rows) == read_history(tmp_path / "other" / "study").last_seq
