@@ -27,8 +27,8 @@ Start = Callable[..., Driver]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    """A cluster that outlives its drivers: one node that trains and has the device."""
-    with small_cluster(cpus=2, tags={"edge_pi4": 1}) as made:
+    """A cluster that outlives its drivers, with room for two: a stopped driver keeps what its workers hold."""
+    with small_cluster(cpus=4, tags={"edge_pi4": 2}) as made:
         yield made
 
 
