@@ -32,12 +32,12 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @contextlib.contextmanager
-def small_cluster() -> Iterator["SmallCluster"]:
-    """A head without processors, so that nothing runs there."""
+def small_cluster(*, cpus: int = 0, tags: Mapping[str, float] | None = None) -> Iterator["SmallCluster"]:
+    """A head, by default without processors, so that nothing runs there."""
     scratch = Path(tempfile.mkdtemp(prefix="pt-ray-"))  # short: Ray's socket paths are limited to 107 bytes
     cluster = SmallCluster(scratch)
     try:
-        cluster.start_head()
+        cluster.start_head(cpus=cpus, tags=tags or {})
         yield cluster
     finally:
         for name in list(cluster.nodes):
@@ -56,10 +56,10 @@ class SmallCluster:
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
 
-    def start_head(self) -> None:
+    def start_head(self, *, cpus: int, tags: Mapping[str, float]) -> None:
         """Start the head and wait until it is up."""
-        options = ["--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self._scratch}"]
-        self._start("head", *options)
+        offered = [f"--num-cpus={cpus}", f"--resources={json.dumps(dict(tags))}"]
+        self._start("head", "--head", f"--port={self._port}", *offered, "--include-dashboard=false", f"--temp-dir={self._scratch}")
 
     def add(self, name: str, *, cpus: int = 0, tags: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None) -> None:
         """Start a node and wait until it has joined."""

@@ -1,6 +1,7 @@
 """The program that the tests of clusters run and kill: a small study in stages through the public interface, or going on with it.
 
 python stages_driver.py FOLDER --trials 12 [--address HOST:PORT] [--work-s 0.3] [--measure-s 0.1] [--tag edge] [--count 1] [--workers 2]
+    [--shared FOLDER] [--from FOLDER [--takeover]]
 
 Exits as the command line does: with the code of the error, whose message it prints.
 """
@@ -44,6 +45,7 @@ def study_values(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         },
         "tracking": {"uri": "none"},
         "storage": str(folder),
+        "shared": options.shared,
     }
 
 
@@ -63,10 +65,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device-wait-s", type=int, default=120)
     parser.add_argument("--address")
+    parser.add_argument("--shared")
+    parser.add_argument("--from", dest="copy")
+    parser.add_argument("--takeover", action="store_true")
+    parser.add_argument("--witness", type=Path)
     options = parser.parse_args()
     Digits.digest = without_data  # type: ignore[method-assign]
     values = study_values(options.folder, options)
-    witness = options.folder / "witness"
+    witness = options.witness or options.folder / "witness"
     witness.mkdir(exist_ok=True)
     plan = build_plan(spec_from_mapping(values))
     evaluator = StagedFormulaEvaluator(
@@ -79,7 +85,10 @@ def main() -> int:
     )
     folder = options.folder / "study"
     try:
-        if (folder / "ledger.db").exists():
+        if options.copy:
+            how = {"address": options.address, "takeover": options.takeover, "evaluator": evaluator, "progress": Progress()}
+            api.resume_from(options.copy, into=options.folder, **how)
+        elif (folder / "ledger.db").exists():
             api.resume(folder, address=options.address, evaluator=evaluator, progress=Progress())
         else:
             api.run(values, address=options.address, evaluator=evaluator, progress=Progress())

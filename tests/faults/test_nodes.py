@@ -147,10 +147,11 @@ def test_a_drained_node_is_left_at_a_checkpoint(cluster: SmallCluster, start: ob
     assert [record.lost_to for record in history.search_records() if record.lost_to] == [(Outcome.PREEMPTED,)]
 
 
-def test_a_tag_that_no_node_has_is_refused_by_name(cluster: SmallCluster, start: object) -> None:
+def test_a_tag_that_no_node_has_is_refused_by_name(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
     driver = start("tagless", cluster.address, "--trials", "4", "--tag", "edge_pi5")  # type: ignore[operator]
     assert driver.wait(120) == 2
     assert "edge needs 1 edge_pi5 on one node; no node has 'edge_pi5'. Did you mean 'edge_pi4'?" in driver.said()
+    assert not (tmp_path / "tagless" / "study").exists()  # nothing half made
 
 
 def test_devices_that_do_not_come_back_pause_the_search_and_a_resume_measures_what_is_trained(

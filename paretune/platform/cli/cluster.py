@@ -146,7 +146,7 @@ def status(file: Path | None, address: str | None, as_json: bool) -> None:
     from paretune.platform.execution.cluster import ray_cluster
     from paretune.platform.execution.nodes import ask_nodes, refuse_differences
 
-    with ray_cluster(address=address or "auto", num_cpus=0):
+    with ray_cluster(address=address or "auto", num_cpus=0, insecure=True):
         nodes = ask_nodes()
     if as_json:
         click.echo(json.dumps([asdict(node) for node in nodes], indent=2))

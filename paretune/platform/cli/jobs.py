@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paretune.platform.cli.group import INTERRUPT_EXIT, examples
-from paretune.platform.cli.options import json_option, overrides_of, set_option, spec_argument
+from paretune.platform.cli.options import insecure_option, json_option, overrides_of, set_option, spec_argument
 
 if TYPE_CHECKING:
     from paretune.platform.clusters.jobs import JobServer, Submission
@@ -37,6 +37,7 @@ network_option = click.option("--allow-network", is_flag=True, help="Connect to 
 @set_option
 @job_address_option
 @network_option
+@insecure_option
 @click.option("--resume", is_flag=True, help="Go on with the study that lies in the storage, for example on a new head.")
 @click.option("--wait", is_flag=True, help="Show what the study prints and end as it ends; Ctrl-C leaves it running.")
 @click.option("--ship-code", is_flag=True, help="Send this machine's paretune along instead of using the one installed on the nodes.")
@@ -50,6 +51,7 @@ def submit(
     overrides: tuple[str, ...],
     address: str | None,
     allow_network: bool,
+    insecure: bool,
     resume: bool,
     wait: bool,
     ship_code: bool,
@@ -71,8 +73,10 @@ def submit(
         build_plan(loaded)
     if "seed" not in values:
         values = {**values, "seed": loaded.spec.seed} if not resume else values
-    order = Order(loaded=loaded, spec_file=spec, overrides=values, resume=resume, working_dir=working_dir, ship_code=ship_code)
-    server = JobServer(address, allow_network=allow_network)
+    order = Order(
+        loaded=loaded, spec_file=spec, overrides=values, resume=resume, working_dir=working_dir, ship_code=ship_code, insecure=insecure
+    )
+    server = JobServer(address, allow_network=allow_network, insecure=insecure)
     submission = server.submit(order)
     if as_json:
         click.echo(json.dumps(asdict(submission)))
@@ -90,12 +94,13 @@ def submit(
 @click.argument("name")
 @job_address_option
 @network_option
+@insecure_option
 @click.option("-f", "--follow", is_flag=True, help="Go on until the study ends, and end as it ends.")
-def logs(name: str, address: str | None, allow_network: bool, follow: bool) -> None:
+def logs(name: str, address: str | None, allow_network: bool, insecure: bool, follow: bool) -> None:
     """Show what the newest run of a submitted study printed."""
     from paretune.platform.clusters.jobs import JobServer
 
-    server = JobServer(address, allow_network=allow_network)
+    server = JobServer(address, allow_network=allow_network, insecure=insecure)
     submission = server.latest(name)
     if follow:
         _end_like(_followed(server, submission))
@@ -106,12 +111,13 @@ def logs(name: str, address: str | None, allow_network: bool, follow: bool) -> N
 @click.argument("name")
 @job_address_option
 @network_option
+@insecure_option
 @json_option
-def stop(name: str, address: str | None, allow_network: bool, as_json: bool) -> None:
+def stop(name: str, address: str | None, allow_network: bool, insecure: bool, as_json: bool) -> None:
     """Stop the newest run of a submitted study. Nothing is lost: 'paretune submit SPEC --resume' goes on."""
     from paretune.platform.clusters.jobs import JobServer
 
-    server = JobServer(address, allow_network=allow_network)
+    server = JobServer(address, allow_network=allow_network, insecure=insecure)
     submission = server.latest(name)
     ended = server.stop(submission) if submission.is_alive else submission
     if as_json:
@@ -122,11 +128,11 @@ def stop(name: str, address: str | None, allow_network: bool, as_json: bool) -> 
         click.echo(f"study {name} does not run: {ended.state.lower()}")
 
 
-def show_submitted(name: str | None, address: str, *, allow_network: bool, as_json: bool) -> None:
+def show_submitted(name: str | None, address: str, *, allow_network: bool, insecure: bool, as_json: bool) -> None:
     """`paretune status --address`: studies on a cluster."""
     from paretune.platform.clusters.jobs import JobServer
 
-    server = JobServer(address, allow_network=allow_network)
+    server = JobServer(address, allow_network=allow_network, insecure=insecure)
     found = server.submissions() if name is None else [server.latest(name)]
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))

@@ -18,6 +18,9 @@ storage_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 address_option = click.option("--address", help="Ray cluster, HOST:PORT or 'auto'; default: a local Ray for this run.")
+insecure_option = click.option(
+    "--insecure", is_flag=True, help="Also use a cluster that asks nobody for a token; whoever reaches it may run programs there."
+)
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a field of the spec, e.g. budget.trials=8."
 )

@@ -7,7 +7,7 @@ import click
 
 from paretune.platform.cli.group import examples
 from paretune.platform.cli.jobs import network_option, show_submitted
-from paretune.platform.cli.options import json_option, name_argument, optional_name_argument, storage_option
+from paretune.platform.cli.options import insecure_option, json_option, name_argument, optional_name_argument, storage_option
 from paretune.platform.cli.studies import study_folder
 
 
@@ -23,13 +23,14 @@ from paretune.platform.cli.studies import study_folder
 @storage_option
 @click.option("--address", help="Job server of a cluster, HOST:PORT or URL: what was submitted there.")
 @network_option
+@insecure_option
 @json_option
-def status(name: str | None, storage: Path, address: str | None, allow_network: bool, as_json: bool) -> None:
+def status(name: str | None, storage: Path, address: str | None, allow_network: bool, insecure: bool, as_json: bool) -> None:
     """Show where a study is, or list all studies. Works while a study runs."""
     from paretune.platform.cli.show import show_studies, show_study
 
     if address is not None:
-        show_submitted(name, address, allow_network=allow_network, as_json=as_json)
+        show_submitted(name, address, allow_network=allow_network, insecure=insecure, as_json=as_json)
     elif name is None:
         show_studies(storage, as_json=as_json)
     else:

@@ -1,5 +1,6 @@
 """`paretune run` and `paretune resume`: searches, and how they tell that they ended or how to go on."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paretune.core.errors import LedgerDamaged, ParetuneError, StudyLocked
+from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, StudyLocked
 from paretune.platform.cli.group import INTERRUPT_EXIT, examples
 from paretune.platform.cli.options import (
     address_option,
+    insecure_option,
     json_option,
-    name_argument,
+    optional_name_argument,
     overrides_of,
     quiet_option,
     set_option,
@@ -40,14 +42,17 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the study instead of the one in the spec.")
 @click.option("--rename", is_flag=True, help="Append -2, -3, ... where the name is taken.")
 @address_option
+@insecure_option
 @quiet_option
 @json_option
-def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, quiet: bool, as_json: bool) -> None:
+def run(
+    spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, address: str | None, insecure: bool, quiet: bool, as_json: bool
+) -> None:
     """Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks."""
     from paretune.platform.execution.cluster import check_address
     from paretune.platform.study.api import read_spec
     from paretune.platform.study.plan import build_plan
-    from paretune.platform.study.study import SpecSource, create_study, run_study
+    from paretune.platform.study.study import SpecSource, run_study, start_study
 
     values = overrides_of(overrides)
     if name is not None:
@@ -57,13 +62,22 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
         values["name"] = free_name(Path(loaded.spec.storage), loaded.spec.name)
         loaded = read_spec(spec, values)
     refuse_taken_name(Path(loaded.spec.storage), loaded.spec.name)
-    check_address(address)
+    check_address(address, insecure=insecure)
     plan = build_plan(loaded)
     progress = _progress(quiet or as_json)
     progress.message(f"study {plan.spec.name}: {Path(plan.spec.storage) / plan.spec.name}")
     _show_notes(progress, (*loaded.notes, *plan.notes), values)
-    folder = create_study(plan, SpecSource(text=loaded.text, overrides=values))
-    _show_result(_run_or_say_how_to_resume(folder, lambda: run_study(folder, plan, address=address, progress=progress)), as_json)
+    source = SpecSource(text=loaded.text, overrides=values)
+    _show_result(
+        start_study(
+            plan,
+            source,
+            lambda folder: _run_or_say_how_to_resume(
+                folder, plan.spec.shared, lambda: run_study(folder, plan, address=address, insecure=insecure, progress=progress)
+            ),
+        ),
+        as_json,
+    )
 
 
 @click.command(
@@ -72,41 +86,68 @@ def run(spec: Path, overrides: tuple[str, ...], name: str | None, rename: bool, 
         "paretune resume digits",
         "paretune resume digits --set budget.trials=200      more candidates, also after the end",
         "paretune resume digits --spec studies/digits.yaml   with the edited file",
+        "paretune resume digits --from /shared/runs          on a new head, from what lies on the shared storage",
     ),
 )
-@name_argument
+@optional_name_argument
 @storage_option
+@click.option(
+    "--from",
+    "shared",
+    type=click.Path(path_type=Path),
+    help="Go on from the copy of the ledger and the results on this shared storage; --storage gets the study's folder.",
+)
 @click.option("--spec", type=click.Path(path_type=Path), help="The edited spec: budget, workers, final training and tracking may differ.")
 @set_option
 @click.option("--takeover", is_flag=True, help="Take the study from a process that still holds it (it hangs, or its host is gone).")
 @click.option("--repair", is_flag=True, help="Keep the good part of a damaged ledger first; the damaged files are set aside.")
 @address_option
+@insecure_option
 @quiet_option
 @json_option
 def resume(
-    name: str,
+    name: str | None,
     storage: Path,
+    shared: Path | None,
     spec: Path | None,
     overrides: tuple[str, ...],
     takeover: bool,
     repair: bool,
     address: str | None,
+    insecure: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Go on with a study. Finished candidates are never trained again; interrupted ones go on from their last epoch."""
     from paretune.platform.execution.cluster import check_address
     from paretune.platform.record.ledger import repair as repair_ledger
+    from paretune.platform.study.api import bring_here
     from paretune.platform.study.api import resume as resume_study
 
-    folder = study_folder(name, storage)
-    check_address(address)
-    if repair:
-        _show_repair(folder, repair_ledger(folder))
+    check_address(address, insecure=insecure)
     progress = _progress(quiet or as_json)
+    if shared is not None:
+        folder, place = bring_here(shared, name=name, into=storage, repair=repair, takeover=takeover, progress=progress)
+    elif name is not None:
+        folder, place = study_folder(name, storage), None
+    else:
+        raise BadInput("name the study: paretune resume NAME; or on a new head: paretune resume --from STORAGE")
+    if repair and place is None:
+        _show_repair(folder, repair_ledger(folder))
     values = overrides_of(overrides)
     result = _run_or_say_how_to_resume(
-        folder, lambda: resume_study(folder, spec=spec, overrides=values or None, address=address, takeover=takeover, progress=progress)
+        folder,
+        place,
+        lambda: resume_study(
+            folder,
+            shared=place,
+            spec=spec,
+            overrides=values or None,
+            address=address,
+            insecure=insecure,
+            takeover=takeover,
+            progress=progress,
+        ),
     )
     _show_result(result, as_json)
 
@@ -137,10 +178,11 @@ def _show_notes(progress: "Progress", notes: tuple[str, ...], overrides: dict[st
             progress.message(f"note: {note}")
 
 
-def _run_or_say_how_to_resume(folder: Path, action: "Callable[[], StudyResult]") -> "StudyResult":
+def _run_or_say_how_to_resume(folder: Path, shared: Path | str | None, action: "Callable[[], StudyResult]") -> "StudyResult":
     from paretune.platform.execution.stop import Interrupted
 
-    command = f"paretune resume {again(folder)}"
+    elsewhere = f"; on another machine: paretune resume {folder.name} --from {shlex.quote(str(shared))}" if shared else ""
+    command = f"paretune resume {again(folder)}{elsewhere}"
     try:
         return action()
     except (Interrupted, KeyboardInterrupt) as error:

@@ -15,12 +15,11 @@ import paretune
 from paretune.core.errors import BadInput, ClusterLost, StudyLocked, UnknownName
 from paretune.platform.clusters.order import Order, folder_to_ship, runtime_env
 from paretune.platform.execution.cluster import prepare_environment
-from paretune.platform.execution.credentials import own_token, refusal
+from paretune.platform.execution.credentials import is_loopback, open_cluster, own_token, refusal
 from paretune.platform.record.redaction import plain, redacted
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 """Where `ray dashboard FILE` puts the end of its tunnel, and where a head on this machine listens."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STUDY = "paretune.study"
 STORAGE = "paretune.storage"
 STOP_WAIT_S = 60.0
@@ -33,6 +32,7 @@ CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"
 """Modules of Ray that tell of every package they send."""
 LIVING = ("PENDING", "RUNNING")
 TAIL_PAUSE_S = 1.0
+ASK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +64,13 @@ class JobServer:
     Args:
         address: `HOST:PORT` or URL; None is the one on this machine or at the end of a tunnel.
         allow_network: connect to another machine without encryption.
+        insecure: use also a server on another machine that asks nobody for a token.
 
     Raises:
-        BadInput: nothing answers there, it is no job server, or it refuses the token.
+        BadInput: nothing answers there, it is no job server, it refuses the token, or it is open.
     """
 
-    def __init__(self, address: str | None = None, *, allow_network: bool = False) -> None:
+    def __init__(self, address: str | None = None, *, allow_network: bool = False, insecure: bool = False) -> None:
         self._address = job_address(address, allow_network=allow_network)
         self.shown = redacted(self._address)
         prepare_environment()
@@ -84,6 +85,14 @@ class JobServer:
             # The header is given, since Ray reads its token once and only where RAY_AUTH_MODE was set before.
             self._client: Any = JobSubmissionClient(self._address, headers={"Authorization": f"Bearer {token}"} if token else {})
             self._jobs()
+            if not insecure:
+                self._refuse_open()
+
+    def _refuse_open(self) -> None:
+        import requests
+
+        if not is_loopback(urlsplit(self._address).hostname or "") and requests.get(f"{self._address}/api/version", timeout=ASK_S).ok:
+            raise BadInput(open_cluster(f"the cluster at {self.shown}"))
 
     def submissions(self, study: str | None = None) -> list[Submission]:
         """Runs of a study, or of all, the oldest first."""
@@ -221,7 +230,7 @@ def job_address(address: str | None, *, allow_network: bool = False) -> str:
         raise BadInput(f"--address {redacted(text)}: {told}")
     if parts.scheme not in ("http", "https") or not parts.hostname or (port is None and parts.scheme == "http"):
         raise BadInput(f"--address {redacted(text)}: expected HOST:PORT or the URL of the cluster's job server, such as {DEFAULT_ADDRESS}")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK and not allow_network:
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_network:
         raise BadInput(
             f"--address {redacted(text)}: the token would travel to {parts.hostname} in clear. Open a tunnel and leave the address out: "
             "ray dashboard cluster.yaml; or trust the network between: --allow-network"

@@ -33,6 +33,8 @@ class Order:
     """Folder to send along, which holds the spec; None sends the spec and the target files that it names."""
     ship_code: bool = False
     """Send this machine's paretune instead of using what is installed on the nodes."""
+    insecure: bool = False
+    """Run also on a cluster that asks nobody for a token."""
 
     def __post_init__(self) -> None:
         storage = self.loaded.spec.storage
@@ -57,11 +59,12 @@ class Order:
         words = ["python", "-m", "paretune"]
         if self.resume:
             words += ["resume", spec.name, "--storage", spec.storage, "--spec", self.shipped_spec]
+            words += ["--from", spec.shared] if spec.shared else []
         else:
             words += ["run", self.shipped_spec]
         for path, value in self.overrides.items():
             words += ["--set", f"{path}={value}"]
-        return shlex.join([*words, "--address", "auto"])
+        return shlex.join([*words, "--address", "auto", *(["--insecure"] if self.insecure else [])])
 
 
 def runtime_env(folder: Path, *, ship_code: bool) -> dict[str, Any]:

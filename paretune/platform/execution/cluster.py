@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
-from paretune.platform.execution.credentials import TOKEN_FILE, refuse_wrong_token, use_token
+from paretune.platform.execution.credentials import TOKEN_FILE, refuse_open, refuse_wrong_token, use_token
 
 MIB = 2**20
 CONNECT_S = 5.0
@@ -41,7 +41,7 @@ def prepare_environment() -> None:
 
 
 @contextmanager
-def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float] | None = None) -> Iterator[None]:
+def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float] | None = None, insecure: bool = False) -> Iterator[None]:
     """A Ray cluster for the time of a `with` block.
 
     Args:
@@ -49,12 +49,13 @@ def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float]
             already, which stays connected, or else starts a local one for this process.
         num_cpus: processors of the local one; ignored when connecting.
         tags: custom resources of the local one, which stands for every device of the study; ignored when connecting.
+        insecure: connect also to a cluster that other machines reach and that asks nobody for a token.
 
     Raises:
-        BadInput: no cluster answers at `address`.
+        BadInput: no cluster answers at `address`, or it is open.
         ClusterLost: the local Ray did not start.
     """
-    check_address(address)
+    check_address(address, insecure=insecure)
     prepare_environment()
     token = Path(TOKEN_FILE).expanduser()
     if address is not None:
@@ -69,6 +70,8 @@ def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float]
         token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
     session = session_folder() if address is None else None
     try:
+        if address == "auto" and not insecure:
+            refuse_open(str(ray.get_runtime_context().gcs_address))
         yield
     finally:
         ray.shutdown()
@@ -76,8 +79,10 @@ def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float]
             shutil.rmtree(session, ignore_errors=True)  # logs and sockets, a megabyte that Ray leaves behind
 
 
-def check_address(address: str | None) -> None:
+def check_address(address: str | None, *, insecure: bool = False) -> None:
     """Refuse at once what Ray would try for ten minutes: an address where nothing listens, that is none, or that wants another token.
+
+    And a cluster that lets everybody in, unless that is said to be fine.
 
     Raises:
         BadInput: what is wrong with it.
@@ -95,6 +100,8 @@ def check_address(address: str | None) -> None:
         ) from error
     use_token()
     refuse_wrong_token(str(address))
+    if not insecure:
+        refuse_open(str(address))
 
 
 def _connect(address: str | None, num_cpus: int, tags: Mapping[str, float]) -> None:

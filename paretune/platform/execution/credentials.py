@@ -1,7 +1,9 @@
 """Ray's token: the secret that lets a process talk to a cluster. Ray 2.60 uses it for clusters elsewhere only where it is told to."""
 
+import ipaddress
 import os
 from pathlib import Path
+from typing import Any
 
 from paretune.core.errors import BadInput
 
@@ -30,6 +32,37 @@ def use_token() -> bool:
     return found
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_open(address: str) -> None:
+    """Ask a head that other machines can reach whether it lets in who has no token.
+
+    Args:
+        address: `HOST:PORT` of a head that listens.
+
+    Raises:
+        BadInput: it does.
+    """
+    import grpc
+
+    if not is_loopback(address.rpartition(":")[0]) and _asked(address, "") is grpc.StatusCode.OK:
+        raise BadInput(open_cluster(f"the cluster at '{address}'"))
+
+
+def open_cluster(cluster: str) -> str:
+    """What to do about a cluster that asks nobody for a token."""
+    return (
+        f"{cluster} asks nobody for a token: whoever reaches it may run programs there. Make a token (ray get-auth-token --generate), "
+        "copy it to every node and start the cluster anew with RAY_AUTH_MODE=token; or trust everybody on that network: --insecure"
+    )
+
+
 def refuse_wrong_token(address: str) -> None:
     """Ask a head whether it takes our token. Ray itself would try for twenty seconds and then say that nothing answers.
 
@@ -42,14 +75,21 @@ def refuse_wrong_token(address: str) -> None:
     import grpc
 
     token = own_token() if os.environ.get("RAY_AUTH_MODE") == "token" else ""
+    if _asked(address, token) is grpc.StatusCode.UNAUTHENTICATED:  # whatever else is wrong, Ray tells when it connects
+        raise BadInput(refusal(f"the cluster at '{address}'"))
+
+
+def _asked(address: str, token: str) -> Any:
+    """How a head answers a question that needs its token, as a status of gRPC."""
+    import grpc
+
     with grpc.insecure_channel(address) as channel:
         ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId", request_serializer=bytes, response_deserializer=bytes)
         try:
             ask(b"", metadata=(("authorization", f"Bearer {token}"),) if token else (), timeout=ASK_TIMEOUT_S)
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                return  # whatever else is wrong, Ray tells when it connects
-            raise BadInput(refusal(f"the cluster at '{address}'")) from error
+            return error.code()
+        return grpc.StatusCode.OK
 
 
 def refusal(cluster: str) -> str:

@@ -53,6 +53,7 @@ def run_phase(
     resources: Resources,
     stop: StopRequest,
     stations: Stations | None = None,
+    workers_folder: Path | None = None,
     is_lost: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
@@ -65,6 +66,7 @@ def run_phase(
         resources: of the stage that trains.
         stop: looked at all the time.
         stations: where the other stages run; None where there are none.
+        workers_folder: the study's folder as workers see it; None where that is `folder`.
         is_lost: whether the head of the cluster has gone.
         on_step: called in every turn.
 
@@ -75,7 +77,7 @@ def run_phase(
         ParetuneError: what the phase raises.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str(folder.absolute()), limits=resources.limits),
+        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str((workers_folder or folder).absolute()), limits=resources.limits),
         dict(resources.per_candidate),
     )
     stations = stations or Stations({}, NOBODY)

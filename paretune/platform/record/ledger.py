@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,16 +21,14 @@ from paretune.platform.record.format import (
     Event,
     Row,
     chained,
-    check_first,
-    check_pages,
     decode,
     encode,
     new_identity,
     read_events,
-    read_identity,
     verified_rows,
     write_ledger,
 )
+from paretune.platform.record.ledger_copy import LedgerCopy
 from paretune.platform.record.lock import Owner, StudyLock
 from paretune.platform.record.repair import RepairReport, move_aside, repair
 from paretune.platform.record.sqlite_file import (
@@ -38,13 +36,12 @@ from paretune.platform.record.sqlite_file import (
     LOG_SUFFIX,
     PAGE_BYTES,
     connect,
-    connect_to_read,
     damaged,
     file_identity,
     ledger_path,
     sqlite_errors,
 )
-from paretune.platform.record.write_ahead_log import check_log
+from paretune.platform.record.verify import Checked, verify
 
 __all__ = ["Event", "Ledger", "RepairReport", "read_events", "repair"]
 
@@ -65,69 +62,84 @@ class Ledger:
     After an error of the storage the object refuses to go on: what the disk holds is only known after opening again.
     """
 
-    def __init__(self, *, path: Path, lock: StudyLock, connection: sqlite3.Connection, epoch: int, last_seq: int) -> None:
+    def __init__(
+        self, *, path: Path, lock: StudyLock, connection: sqlite3.Connection, epoch: int, last_seq: int, copy: LedgerCopy | None
+    ) -> None:
         self.path = path
         self.epoch = epoch
         """Number of this opening."""
-        self._lock, self._connection, self._last_seq = lock, connection, last_seq
+        self._lock, self._connection, self._last_seq, self._copy = lock, connection, last_seq, copy
         self._process = os.getpid()
         self._mutex = threading.Lock()
         self._refusal: ParetuneError | None = None
         self._files = {file: file_identity(file) for file in (path, path.with_name(path.name + LOG_SUFFIX))}
 
     @classmethod
-    def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
+    def create(cls, folder: Path, header: Mapping[str, Any], *, shared: Path | None = None) -> "Ledger":
         """Make the ledger of a new study, in a folder that is made too and closed to other users, and open it.
 
         The first event is `created` with the header as its body.
 
+        Args:
+            folder: the study's folder.
+            header: JSON.
+            shared: the study's folder on shared storage, where a copy is kept; None keeps none.
+
         Raises:
-            BadInput: the folder has a ledger already or cannot be one, or the header is no JSON.
+            BadInput: the folder has a ledger already or cannot be one, there is a copy of another, or the header is no JSON.
             StudyLocked: another process is making one.
             StorageError: the storage refuses.
         """
         identity = new_identity()
         body = encode("created", header, identity)
         _make_private(folder)
-        lock = StudyLock.acquire(folder)
-        try:
+        with contextlib.ExitStack() as held:
+            lock = StudyLock.acquire(folder)
+            held.callback(lock.release)
             path = folder / LEDGER_FILE
             if os.path.lexists(path):
                 raise BadInput(f"{folder}: a study is here already; resume it, or choose another name")
+            copy = _joined(shared, held, takeover=False)
+            if copy is not None and not copy.is_empty:
+                raise BadInput(
+                    f"{shared}: the copy of another study is here; go on with it (paretune resume --from), or choose another name"
+                )
             move_aside(folder)  # SQLite would replay the log of a ledger that was removed
             write_ledger(path, identity, [(1, 0, body, chained(0, 1, 0, body))])
-            return cls._open_locked(folder, lock)
-        except BaseException:
-            lock.release()
-            raise
+            ledger = cls._open_locked(folder, lock, copy)
+            held.pop_all()
+            return ledger
 
     @classmethod
-    def open(cls, folder: Path, *, takeover: bool = False) -> "Ledger":
+    def open(cls, folder: Path, *, takeover: bool = False, shared: Path | None = None) -> "Ledger":
         """Lock the study, verify every event, and begin a new epoch with an `opened` event.
 
         Args:
             folder: the study's folder.
             takeover: take the study from the process that runs it; what that one appends afterwards is refused.
+            shared: as in `create`; what the copy lacks is added first.
 
         Raises:
-            BadInput: there is no study, or a newer program wrote it.
+            BadInput: there is no study, a newer program wrote it, or it went on elsewhere, from its copy.
             StudyLocked: another process runs it; the message says which.
             LedgerDamaged: an event fails its checksum or is missing.
             StorageError: the storage refuses.
         """
         ledger_path(folder)
-        lock = StudyLock.acquire(folder, takeover=takeover)
-        try:
-            return cls._open_locked(folder, lock)
-        except BaseException:
-            lock.release()
-            raise
+        with contextlib.ExitStack() as held:
+            lock = StudyLock.acquire(folder, takeover=takeover)
+            held.callback(lock.release)
+            ledger = cls._open_locked(folder, lock, _joined(shared, held, takeover=takeover))
+            held.pop_all()
+            return ledger
 
     @classmethod
-    def _open_locked(cls, folder: Path, lock: StudyLock) -> "Ledger":
+    def _open_locked(cls, folder: Path, lock: StudyLock, copy: LedgerCopy | None) -> "Ledger":
         path = ledger_path(folder)
         with sqlite_errors(path, need_bytes=3 * PAGE_BYTES):
-            checked = _verify(path)
+            checked = verify(path)
+            if copy is not None:
+                copy.check(path)
             connection = connect(path, "rw")
             try:
                 _prepare(connection, path)
@@ -135,7 +147,9 @@ class Ledger:
                 # A flush that failed earlier may have left log pages in memory only; folding writes them anew and flushes that.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 _sync(folder)
-                return cls(path=path, lock=lock, connection=connection, epoch=epoch, last_seq=last_seq)
+                if copy is not None:
+                    copy.begin(connection, path)
+                return cls(path=path, lock=lock, connection=connection, epoch=epoch, last_seq=last_seq, copy=copy)
             except BaseException:
                 connection.close()
                 raise
@@ -162,6 +176,8 @@ class Ledger:
                 self._check_in_place()
                 with sqlite_errors(self.path, need_bytes=sum(map(len, bodies)) + 2 * PAGE_BYTES):
                     rows = self._commit(bodies)
+                if self._copy is not None:
+                    self._copy.append(rows)
                 self._check_in_place()
             except ParetuneError as error:
                 self._refusal = error
@@ -175,6 +191,8 @@ class Ledger:
             with self._mutex:
                 self._refusal = self._refusal or StorageError(f"{self.path} was closed")
                 self._close_connection()
+        if self._copy is not None:
+            self._copy.close()
         self._lock.release()
 
     def __enter__(self) -> "Ledger":
@@ -210,6 +228,15 @@ class Ledger:
             self._connection.close()
 
 
+def _joined(shared: Path | None, held: contextlib.ExitStack, *, takeover: bool) -> LedgerCopy | None:
+    """The copy of the ledger, locked, where one is kept."""
+    if shared is None:
+        return None
+    copy = LedgerCopy.join(shared, takeover=takeover)
+    held.callback(copy.close)
+    return copy
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -219,31 +246,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    """Up to where a ledger was verified."""
-
-    seq: int
-    crc: int
-    newest_epoch: int
-
-
-def _verify(path: Path) -> _Checked:
-    """Verify everything through a connection that cannot write, so that a damaged ledger stays as it was found."""
-    check_log(path)
-    with contextlib.closing(connect_to_read(path)) as connection:
-        connection.execute("BEGIN")
-        identity = read_identity(connection, path)
-        check_pages(connection, path)
-        seq, crc, newest = 0, 0, 0
-        for row in verified_rows(connection, path):
-            if row[0] == 1:
-                check_first(row, identity, path)
-            seq, crc, newest = row[0], row[3], max(newest, row[1])
-    return _Checked(seq=seq, crc=crc, newest_epoch=newest)
-
-
-def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, checked: _Checked) -> tuple[int, int]:
+def _begin_epoch(connection: sqlite3.Connection, path: Path, lock: StudyLock, checked: Checked) -> tuple[int, int]:
     """Append `opened` after what was verified and what a driver that is being taken over wrote since; `(epoch, last seq)`."""
     try:
         with _transaction(connection):

@@ -22,6 +22,7 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "run.release": (True, "no result depends on it"),
     "tracking": (True, "the record is written anew"),
     "storage": (True, "the study may have been moved"),
+    "shared": (False, "results lie there; where it has moved: paretune resume NAME --from FOLDER"),
     "final": (True, "the search does not depend on it"),
     "version": (False, "another form of the spec"),
     "name": (False, "another study"),

@@ -6,7 +6,7 @@ One model serves two forms. The *written* form comes from nodes (`Scalar`s, by a
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WrapValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WrapValidator, field_validator, model_validator
 
 from paretune.core.metrics import Direction, si_name, unit_of
 from paretune.platform.spec.environment import check_tracking_uri
@@ -187,6 +187,12 @@ class ResourcesSpec(Section):
     """Whether nodes join by themselves although paretune sees no autoscaler: under KubeRay, or far from the head."""
 
 
+def _absolute(value: str | None) -> str | None:
+    if value is not None and not value.startswith("/"):
+        raise mistake(f"'{value}' is relative; write the folder as every node sees it, such as /shared/runs")
+    return value
+
+
 class RunSpec(Section):
     """How the search is executed; except for `mode`, no result depends on it."""
 
@@ -248,6 +254,8 @@ class StudySpec(Section):
     tracking: TrackingSpec = Field(default_factory=TrackingSpec)
     storage: Text = "runs"
     """Folder that holds one folder for each study."""
+    shared: Annotated[Text | None, AfterValidator(_absolute), WrapValidator(null_is_none)] = None
+    """Folder that every node of a cluster sees, for results, checkpoints and a copy of the ledger; None: `storage` is such a folder."""
 
     @field_validator("version", mode="after")
     @classmethod

@@ -7,11 +7,13 @@ from pathlib import Path
 from paretune.hardware.targets import Target, load_target, target_names
 from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
+from paretune.platform.record.ledger_copy import has_copy
+from paretune.platform.record.shared import find_shared, restore
 from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.progress import Progress
-from paretune.platform.study.study import SpecSource, StudyResult, create_study, read_history, run_study
+from paretune.platform.study.study import SpecSource, StudyResult, read_history, run_study, start_study
 
 
 def run(
@@ -19,6 +21,7 @@ def run(
     *,
     overrides: Mapping[str, object] | None = None,
     address: str | None = None,
+    insecure: bool = False,
     evaluator: Evaluator | None = None,
     progress: Progress | None = None,
 ) -> StudyResult:
@@ -28,6 +31,7 @@ def run(
         spec: a spec file, or its fields as a mapping.
         overrides: field path -> value, for example `{"budget.trials": 8}`.
         address: Ray cluster to connect to, `auto` for the one on this machine; None starts a local one.
+        insecure: connect also to a cluster that other machines reach and that asks nobody for a token.
         evaluator: evaluates candidates instead of the task and hardware of the spec; then there is no final training.
         progress: where to show it; None shows nothing.
 
@@ -38,8 +42,12 @@ def run(
     """
     loaded = read_spec(spec, overrides)
     plan = build_plan(loaded)
-    folder = create_study(plan, SpecSource(text=loaded.text, overrides=dict(overrides or {})))
-    return run_study(folder, plan, address=address, evaluator=evaluator, progress=progress)
+    source = SpecSource(text=loaded.text, overrides=dict(overrides or {}))
+    return start_study(
+        plan,
+        source,
+        lambda folder: run_study(folder, plan, address=address, insecure=insecure, evaluator=evaluator, progress=progress),
+    )
 
 
 def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, object] | None = None) -> LoadedSpec:
@@ -88,9 +96,11 @@ def _recorded_target(header: Header, name: str, written: str, *, fresh: bool) ->
 def resume(
     folder: str | Path,
     *,
+    shared: str | Path | None = None,
     spec: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     address: str | None = None,
+    insecure: bool = False,
     takeover: bool = False,
     evaluator: Evaluator | None = None,
     progress: Progress | None = None,
@@ -99,9 +109,11 @@ def resume(
 
     Args:
         folder: of the study, `<storage>/<name>`.
+        shared: where the shared storage of the study is now; None leaves it where it was.
         spec: the edited spec file; None goes on with the one in the ledger.
         overrides: field path -> value on top, for example `{"budget.trials": 400}` for more candidates.
         address: as in `run`.
+        insecure: as in `run`.
         takeover: take the study from a process that still holds it.
         evaluator: as in `run`.
         progress: as in `run`.
@@ -112,14 +124,16 @@ def resume(
     """
     folder = Path(folder)
     header = read_history(folder).header
-    old = recorded_spec(header)
+    placed = {} if shared is None else {"shared": str(Path(shared).absolute())}
+    overrides = {**(overrides or {}), **placed}
+    old = recorded_spec(header, placed)
     if spec is None:
         loaded, source = (
             recorded_spec(header, overrides, fresh=True),
-            SpecSource(text=header.spec_text, overrides={**header.overrides, **(overrides or {})}),
+            SpecSource(text=header.spec_text, overrides={**header.overrides, **overrides}),
         )
     else:
-        kept = {"name": header.name, "seed": old.spec.seed, "storage": old.spec.storage, **(overrides or {})}
+        kept = {"name": header.name, "seed": old.spec.seed, "storage": old.spec.storage, **overrides}
         loaded, source = load_spec(spec, overrides=kept), SpecSource(text=Path(spec).read_text(), overrides=kept)
     changes = spec_changes(old.spec, loaded.spec)
     if any(not change.allowed for change in changes):
@@ -128,8 +142,85 @@ def resume(
         folder,
         build_plan(loaded),
         address=address,
+        insecure=insecure,
         takeover=takeover,
         progress=progress,
         evaluator=evaluator,
-        source=source if changes else None,
+        source=source if changes or old.spec.shared != header.spec.get("shared") else None,
     )
+
+
+def resume_from(
+    storage: str | Path,
+    *,
+    name: str | None = None,
+    into: str | Path = "runs",
+    repair: bool = False,
+    spec: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    address: str | None = None,
+    insecure: bool = False,
+    takeover: bool = False,
+    evaluator: Evaluator | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Go on with a study on a machine that may never have seen it, from the copy of its ledger and the results on shared storage.
+
+    Args:
+        storage: the shared storage, or the study's folder there. Where it holds the ledger itself, the study goes on in place.
+        name: of the study; None is the only one there.
+        into: folder that holds one folder for each study here. A ledger that is there and is not older than the copy stays.
+        repair: keep what is sound of a damaged copy.
+        spec: as in `resume`.
+        overrides: as in `resume`.
+        address: as in `run`.
+        insecure: as in `run`.
+        takeover: take the study from a process that still holds it, here or on another machine.
+        evaluator: as in `run`.
+        progress: as in `run`.
+
+    Raises:
+        BadInput: there is no such study, or it went on in two places.
+        ParetuneError: see `resume`.
+    """
+    folder, shared = bring_here(storage, name=name, into=into, repair=repair, takeover=takeover, progress=progress)
+    return resume(
+        folder,
+        shared=shared,
+        spec=spec,
+        overrides=overrides,
+        address=address,
+        insecure=insecure,
+        takeover=takeover,
+        evaluator=evaluator,
+        progress=progress,
+    )
+
+
+def bring_here(
+    storage: str | Path,
+    *,
+    name: str | None,
+    into: str | Path,
+    repair: bool = False,
+    takeover: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, Path | None]:
+    """Make the folder of a study from what lies on shared storage: the folder, and the storage where it has one of its own.
+
+    Raises:
+        BadInput: as `resume_from`.
+        LedgerDamaged: the copy is damaged and is not to be repaired.
+        StudyLocked: a process runs the study.
+    """
+    found = find_shared(Path(storage), name)
+    if not has_copy(found):
+        return found, None
+    folder = Path(into) / found.name
+    made = restore(found, folder, takeover=takeover, repair=repair)
+    if progress is not None and made.events:
+        kept = f"{made.events:,} events from the copy in {found}"
+        dropped = f", up to where it is damaged: {made.dropped}" if made.dropped else ""
+        older = f"; the older ledger is now {made.moved[0].name}" if made.moved else ""
+        progress.message(f"study {found.name}: {kept}{dropped}{older}")
+    return folder, found.parent

@@ -30,6 +30,7 @@ class Executor:
         self,
         *,
         folder: Path,
+        workers_folder: Path,
         plan: Plan,
         staffing: Staffing,
         evaluator: Evaluator | None,
@@ -41,7 +42,7 @@ class Executor:
         from paretune.platform.execution.capacity import cluster_facts
         from paretune.platform.execution.runner import Resources
 
-        self._folder, self._progress, self._stop, self._is_lost = folder, progress, stop, is_lost
+        self._folder, self._workers_folder, self._progress, self._stop, self._is_lost = folder, workers_folder, progress, stop, is_lost
         spec = plan.spec
         cluster = cluster_facts(nodes_come=spec.run.resources.nodes_come)
         posts = staffing.posts(cluster)
@@ -71,7 +72,7 @@ class Executor:
         }
         self._stations = Stations(
             pools,
-            RayStaff(staffing.devices, self._evaluator, folder),
+            RayStaff(staffing.devices, self._evaluator, workers_folder),
             release_s=spec.run.release_s if any(choice.resources.tag for choice in staffing.devices.values()) else None,
             say=progress.message,
         )
@@ -88,6 +89,7 @@ class Executor:
                 phase,
                 evaluator=self._evaluator,
                 folder=self._folder,
+                workers_folder=self._workers_folder,
                 resources=self._resources,
                 stop=self._stop,
                 stations=self._stations,

@@ -1,14 +1,15 @@
 """A study from its plan to its published networks: create, run, resume. The ledger is the truth; the rest can be made again from it."""
 
 import contextlib
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paretune.core.canonical import fingerprint
-from paretune.core.errors import SpecChanged
+from paretune.core.errors import BadInput, SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
@@ -24,10 +25,13 @@ from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
 from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
+from paretune.platform.record.lock import StudyLock
+from paretune.platform.record.shared import link_shared
 from paretune.platform.report import write_figures, write_report
 from paretune.platform.spec.compare import ROADS
 from paretune.platform.study.executor import Executor
 from paretune.platform.study.networks import publish_networks
+from paretune.platform.study.places import shared_folder, ways_to_resume
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
 from paretune.platform.study.provenance import provenance
@@ -35,6 +39,8 @@ from paretune.platform.study.staffing import plan_staffing
 
 MIRROR_DRAIN_S = 20.0
 MIRROR_STOP_S = 5.0
+UNBEGUN = {"created", "opened", "staffed"}
+"""Events of a study that has not asked for a candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,7 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
         BadInput: a study of this name is there already.
     """
     folder = Path(plan.spec.storage) / plan.spec.name
+    shared = shared_folder(plan.spec, folder)
     header = Header(
         name=plan.spec.name,
         spec=plan.spec.model_dump(mode="json"),
@@ -98,8 +105,35 @@ def create_study(plan: Plan, source: SpecSource) -> Path:
         protocol=protocol_digest(plan),
         provenance={**provenance(data_digest=plan.task.digest()), "space_size": str(plan.space.size)},
     )
-    Ledger.create(folder, header.as_json()).close()
+    Ledger.create(folder, header.as_json(), shared=shared).close()
     return folder
+
+
+def start_study(plan: Plan, source: SpecSource, run: Callable[[Path], StudyResult]) -> StudyResult:
+    """Create a study and run it. One that is refused before it asked for a candidate leaves no folder behind.
+
+    Args:
+        plan: of the study.
+        source: of its spec.
+        run: runs the study in the folder that it is given.
+
+    Raises:
+        BadInput: a study of this name is there already, or it is refused.
+        ParetuneError: what `run` raises.
+    """
+    folder = Path(plan.spec.storage) / plan.spec.name
+    shared = shared_folder(plan.spec, folder)
+    made = [path for path in (folder, shared) if path is not None and not path.exists()]
+    create_study(plan, source)
+    try:
+        return run(folder)
+    except BadInput:
+        if {event.kind for event in read_events(folder)} <= UNBEGUN:
+            lock = StudyLock.acquire(folder)
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
+            lock.release()
+        raise
 
 
 def read_history(folder: Path) -> History:
@@ -112,6 +146,7 @@ def run_study(
     plan: Plan,
     *,
     address: str | None = None,
+    insecure: bool = False,
     takeover: bool = False,
     progress: Progress | None = None,
     evaluator: Evaluator | None = None,
@@ -123,6 +158,7 @@ def run_study(
         folder: of the study.
         plan: built from its spec, perhaps changed in what may change.
         address: Ray cluster to connect to; None starts a local one.
+        insecure: connect also to a cluster that asks nobody for a token.
         takeover: take the study from a process that still holds it.
         progress: shows where the study is.
         evaluator: evaluates candidates instead of the task and hardware of the plan.
@@ -139,13 +175,18 @@ def run_study(
     """
     progress = progress or Progress(quiet=True)
     stop = StopRequest()
-    with end_on_signals(stop), Ledger.open(folder, takeover=takeover) as ledger:
+    shared = shared_folder(plan.spec, folder)
+    with end_on_signals(stop), Ledger.open(folder, takeover=takeover, shared=shared) as ledger:
+        if shared is not None:
+            link_shared(folder, shared)
         history = History.fold(read_events(folder), details=False)
         context = _context(folder, ledger, history, plan)
         _check_protocol(history, plan)
         _note_changes(context, plan, source)
         with _mirrored(folder, plan) as mirror:
-            _run_phases(folder, plan, context, address=address, progress=progress, stop=stop, evaluator=evaluator)
+            _run_phases(
+                folder, shared, plan, context, address=address, insecure=insecure, progress=progress, stop=stop, evaluator=evaluator
+            )
             networks = publish_networks(folder, history)
             report = write_report(folder)
             if mirror:
@@ -196,10 +237,12 @@ def _mirrored(folder: Path, plan: Plan) -> Iterator[Any]:
 
 def _run_phases(
     folder: Path,
+    shared: Path | None,
     plan: Plan,
     context: PhaseContext,
     *,
     address: str | None,
+    insecure: bool,
     progress: Progress,
     stop: StopRequest,
     evaluator: Evaluator | None,
@@ -212,11 +255,11 @@ def _run_phases(
     staffing = plan_staffing(spec, tuple(plan.devices) if staged else ())
     local = staffing.local(available_cpus())
     progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
-    resume = f"paretune resume {folder.name} --storage {folder.parent}"
+    resume = ways_to_resume(folder, shared)
     head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
     with (
         contextlib.closing(head),  # after Ray, which may hang where its head is gone
-        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags),
+        ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags, insecure=insecure),
         stop_on_signals(stop),
     ):
         from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before
@@ -224,9 +267,10 @@ def _run_phases(
         stop.raise_if_set()
         head.start(gcs_address())
         if address is not None:
-            check_nodes(folder)
+            check_nodes(shared or folder)
         executor = Executor(
             folder=folder,
+            workers_folder=shared or folder,
             plan=plan,
             staffing=staffing,
             evaluator=evaluator,
