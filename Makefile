@@ -39,7 +39,7 @@ faults: install
 	PARETUNE_FAULTS=full $(BIN)/python -m pytest tests/faults -s
 
 bench: install
-	for file in ask_speed cost_speed host_table overhead startup mlflow_outage search_speed search_quality "rungs --quick" "cluster --quick"; do \
+	for file in ask_speed cost_speed host_table overhead startup mlflow_outage search_speed search_quality "rungs --quick" "analog --quick" "cluster --quick"; do \
 		set -- $$file; $(BIN)/python benchmarks/$$1.py $$2 || exit 1; done
 
 clean:

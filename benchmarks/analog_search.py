@@ -4,8 +4,8 @@ Every network of a small space is trained for the tiles of the HERMES chip, prog
 later (`analog_tables.py` has the settings); plain ResNets are also trained digitally from the same seeds. So searches are free, and the
 exact front is known. Training seeds are those of studies: each gives a table of its own. Prints
 
-- the hypervolume over accuracy after a day, accuracy variation over a month (AVM) and energy, over that of the exact front: searches and a
-  grid of plain ResNets, mean and deviation over the seeds of the search;
+- the hypervolume over accuracy after a day, accuracy variation over a month (AVM) and energy, over that of the exact front: searches, one
+  of them from the textbook's ResNets, and grids of as many plain ResNets, mean and deviation over the seeds of the search;
 - by how much hardware-aware training raises the accuracy over digital training of the same plain ResNets from the same seeds;
 - Kendall's tau between digital accuracy and accuracy after a day;
 - whether a network comes to the same numbers in two processes, one with two threads.
@@ -18,7 +18,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -35,17 +35,20 @@ from analog_tables import (
     evaluated,
     every_network,
     fill,
+    finer_plain_resnets,
     plain_resnets,
     plan_of,
     read_tables,
+    textbook_resnets,
     use_threads,
     write_tables,
 )
 from goals import Goal, report_goals
 from search_store import Figure
 
+from paretune.core.genotype import as_genotypes
 from paretune.core.pareto import hypervolume
-from paretune.core.protocols import Searcher
+from paretune.core.protocols import Searcher, StartingSearcher
 from paretune.core.trial import Outcome, Trial
 from paretune.platform.study.plan import Plan
 from paretune.predictors.fidelity import kendall
@@ -53,13 +56,18 @@ from paretune.searchers import SEARCHERS
 
 COMMAND = "python benchmarks/analog_search.py"
 MARKS = (24, 48)
-"""Evaluations after which searches are judged; so many plain ResNets there are as the first."""
+"""Evaluations after which searches are judged, against a grid of as many plain ResNets."""
+GUIDED: tuple[str, dict[str, Any]] = ("predictor_guided", {"initial": 8, "batch": 4})
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "predictor-guided": ("predictor_guided", {"initial": 8, "batch": 4}),
+    "predictor-guided": GUIDED,
+    "from textbook ResNets": GUIDED,
     "nsga2": ("nsga2", {"population": 8}),
     "random": ("random", {}),
 }
-SEARCHED, GRID = "predictor-guided", "plain ResNets"
+STARTS: Mapping[str, Callable[[Plan], list[Genes]]] = {"from textbook ResNets": textbook_resnets}
+"""What the search is given to start from; counted in its evaluations."""
+SEARCHED, GRID = ("predictor-guided", "from textbook ResNets"), "plain ResNets"
+GRIDS: Mapping[int, Callable[[Plan], list[Genes]]] = {24: plain_resnets, 48: finer_plain_resnets}
 SEARCHES, QUICK_SEARCHES = 20, 5
 """Seeds of the search on each table."""
 TIMES = ("1s", "1d", "30d")
@@ -67,10 +75,14 @@ DIFFERENT = 0.99
 """Kendall's tau above which two orders would count as one."""
 
 
-def search(plan: Plan, table: Table, name: str, options: Mapping[str, Any], *, seed: int) -> list[Genes]:
+def search(plan: Plan, table: Table, method: str, *, seed: int) -> list[Genes]:
     """What a searcher asks, as `mode: sync` runs it: before ask number i it was told the first `tells_before(i)` results and no more."""
+    name, options = METHODS[method]
     supplied = {"costs": plan.free} if SEARCHERS.wants(name, "costs") else {}
     searcher: Searcher = SEARCHERS.create(name, plan.space, plan.problem, seed=seed, **supplied, **options)
+    if method in STARTS:
+        assert isinstance(searcher, StartingSearcher)
+        searcher.start_from(as_genotypes(STARTS[method](plan), len(plan.space.decisions)))
     asked: list[Genes] = []
     told = 0
     while len(asked) < MARKS[-1]:
@@ -100,13 +112,13 @@ def volume(plan: Plan, table: Table, chosen: Sequence[Genes]) -> float:
 
 
 def volumes(plan: Plan, table: Table, *, searches: int) -> dict[str, dict[int, list[float]]]:
-    """Over the exact front's, of every method after each mark; one value for each seed of the search, a single one for the grid."""
+    """Over the exact front's, of every method after each mark; one value for each seed of the search, a single one for a grid."""
     whole = volume(plan, table, list(table))
     found: dict[str, dict[int, list[float]]] = {}
-    for method, (name, options) in METHODS.items():
-        runs = [search(plan, table, name, options, seed=seed) for seed in range(searches)]
+    for method in METHODS:
+        runs = [search(plan, table, method, seed=seed) for seed in range(searches)]
         found[method] = {mark: [volume(plan, table, asked[:mark]) / whole for asked in runs] for mark in MARKS}
-    found[GRID] = {MARKS[0]: [volume(plan, table, plain_resnets(plan)) / whole]}
+    found[GRID] = {mark: [volume(plan, table, grid(plan)) / whole] for mark, grid in GRIDS.items()}
     return found
 
 
@@ -140,14 +152,16 @@ def show_searches(task: str, tables: Mapping[int, Table], *, searches: int) -> l
     }
     for method, marks in figures.items():
         print(f"{method:20}" + "".join(f"{figure!s:>20}" for figure in marks.values()))
-    first = MARKS[0]
-    ahead = [value > one[GRID][first][0] for one in found for value in one[SEARCHED][first]]
-    print(f"{SEARCHED} above the plain ResNets in {np.mean(ahead):.0%} of the searches")
-    mine = figures[SEARCHED][first].mean
-    return [
-        Goal(name=f"{task}_search_over_random_at_{first}", value=mine / figures["random"][first].mean, sense=">=", bound=1),
-        Goal(name=f"{task}_search_over_plain_resnets_at_{first}", value=mine / figures[GRID][first].mean, sense=">=", bound=1),
-    ]
+    goals = []
+    for method in SEARCHED:
+        for mark in MARKS:
+            mine = figures[method][mark].mean
+            ahead = np.mean([value > one[GRID][mark][0] for one in found for value in one[method][mark]])
+            print(f"{method} above {mark} plain ResNets after {mark}: in {ahead:.0%} of the searches")
+            named = f"{task}_{method.replace(' ', '_').replace('-', '_').lower()}"
+            for other, shown in (("random", "random"), (GRID, "plain_resnets")):
+                goals.append(Goal(name=f"{named}_over_{shown}_at_{mark}", value=mine / figures[other][mark].mean, sense=">=", bound=1))
+    return goals
 
 
 def show_training(task: str, tables: Mapping[str, Mapping[int, Table]]) -> list[Goal]:

@@ -108,15 +108,45 @@ def energies_j(plan: Plan, networks: Sequence[Genes]) -> list[float]:
 
 def plain_resnets(plan: Plan) -> list[Genes]:
     """What one would try by hand: basic blocks, every stage as deep, twice as wide where the map is halved, and maybe before."""
-    rows = []
-    for width, stages, blocks, widening in product(WIDTHS, STAGES, BLOCKS, WIDENINGS):
-        choices: dict[str, Any] = {"first_width": width, "main_blocks": stages}
-        for stage, factor in ((1, widening), (2, 2.0)):
-            parts = {"residual_blocks": blocks, "branches": 1, "type": "basic", "widening": factor}
-            choices |= {f"main{stage}.{name}": value for name, value in parts.items()}
-        rows.append(from_named(plan.space.decisions, choices))
-    genotypes_ND = plan.space.canonical(as_genotypes(rows, len(plan.space.decisions)))
-    return [tuple(row) for row in genotypes_ND.tolist()]
+    return [
+        genes
+        for width, blocks, widening in product(WIDTHS, BLOCKS, WIDENINGS)
+        for genes in (
+            plain_resnet(plan, width=width, stages=((blocks, widening),)),
+            plain_resnet(plan, width=width, stages=((blocks, widening), (blocks, 2.0))),
+        )
+    ]
+
+
+def finer_plain_resnets(plan: Plan) -> list[Genes]:
+    """Twice as many, those of `plain_resnets` among them: each stage as deep as it likes, and the second one also as wide as the first."""
+    single = [plain_resnet(plan, width=width, stages=(stage,)) for width, *stage in product(WIDTHS, BLOCKS, WIDENINGS)]
+    double = [
+        plain_resnet(plan, width=width, stages=((first, before), (second, after)))
+        for width, first, second in product(WIDTHS, BLOCKS, BLOCKS)
+        for before, after in ((1.0, 1.0), (1.0, 2.0), (2.0, 2.0))
+    ]
+    return single + double
+
+
+def textbook_resnets(plan: Plan) -> list[Genes]:
+    """Half of `plain_resnets`: those that are twice as wide only where the map is halved (He et al., CVPR 2016)."""
+    return [
+        plain_resnet(plan, width=width, stages=stages)
+        for width, blocks in product(WIDTHS, BLOCKS)
+        for stages in (((blocks, 1.0),), ((blocks, 1.0), (blocks, 2.0)))
+    ]
+
+
+def plain_resnet(plan: Plan, *, width: int, stages: Sequence[Sequence[float]]) -> Genes:
+    """The ResNet of basic blocks with a first width and (blocks, widening) of each stage."""
+    choices: dict[str, Any] = {"first_width": width, "main_blocks": len(stages)}
+    for stage in range(1, len(STAGES) + 1):
+        blocks, widening = stages[min(stage, len(stages)) - 1]
+        parts = {"residual_blocks": blocks, "branches": 1, "type": "basic", "widening": widening}
+        choices |= {f"main{stage}.{name}": value for name, value in parts.items()}
+    row = from_named(plan.space.decisions, choices)
+    return tuple(plan.space.canonical(as_genotypes([row], len(row)))[0].tolist())
 
 
 def missing(tables: Tables, tasks: Sequence[str], seeds: int) -> list[tuple[str, str, int, tuple[Genes, ...]]]:

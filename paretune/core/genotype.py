@@ -114,17 +114,22 @@ def from_named(decisions: Sequence[Decision], choices: Mapping[str, Choice]) -> 
     for decision in decisions:
         if decision.name not in choices:
             raise BadInput(f"decision '{decision.name}' is missing (one of {list(decision.choices)})")
-        genes.append(_index(decision, choices[decision.name]))
+        genes.append(index_of(decision, choices[decision.name]))
     return tuple(genes)
 
 
-def _index(decision: Decision, value: Choice) -> int:
-    """Index of a choice; 1 and 1.0 are alike unless both are choices, True and 1 never are."""
+def index_of(decision: Decision, value: Choice) -> int:
+    """Index of a choice; 1 and 1.0 are alike unless both are choices, True and 1 never are.
+
+    Raises:
+        BadInput: the decision has no such choice.
+    """
     alike = [
         index for index, choice in enumerate(decision.choices) if choice == value and isinstance(choice, bool) == isinstance(value, bool)
     ]
     if not alike:
-        raise BadInput(f"{decision.name}: {value!r} is not one of {list(decision.choices)}")
+        near = did_you_mean(value, [choice for choice in decision.choices if isinstance(choice, str)]) if isinstance(value, str) else ""
+        raise BadInput(f"{decision.name}: {value!r} is not one of {list(decision.choices)}.{near}".rstrip("."))
     return next((index for index in alike if type(decision.choices[index]) is type(value)), alike[0])
 
 

@@ -187,6 +187,21 @@ class Searcher(Protocol):
         ...
 
 
+@runtime_checkable
+class StartingSearcher(Protocol):
+    """What a searcher adds that can be given candidates to begin with, such as networks made by hand. All of paretune's do."""
+
+    def start_from(self, genotypes_ND: Genotypes) -> None:
+        """Ask these first, in their order; then go on as after candidates of its own. Called once, before the first ask.
+
+        The given take the first ask indices, are told like all others and never asked again; those not asked yet are part of the state.
+
+        Raises:
+            BadInput: something was asked or given before, or a row is no member of the space, or the same network as an earlier one.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Repeated measurements of one network on one device."""

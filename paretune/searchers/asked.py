@@ -1,4 +1,4 @@
-"""The architectures a searcher has asked, in order: no network is proposed twice, and a used-up space is recognised.
+"""The architectures a searcher has asked, in order: given ones first, none twice, and a used-up space is recognised.
 
 Legend: N genotypes, D decisions.
 """
@@ -6,7 +6,8 @@ Legend: N genotypes, D decisions.
 import binascii
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from typing import TypeAlias
 
@@ -50,6 +51,7 @@ class Asked:
         self._size = space.size
         self._choices_D = num_choices(space.decisions)
         self._keys: dict[bytes, None] = {}
+        self._given: deque[Genotypes] = deque()
         self._left: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -65,8 +67,22 @@ class Asked:
         """Keys of what was asked, in order (see `core.genotype.row_keys`)."""
         return self._keys
 
+    def start_from(self, genotypes_ND: Genotypes) -> None:
+        """See `core.protocols.StartingSearcher`."""
+        if self._keys or self._given:
+            raise BadInput(f"start: must be given once, before the first ask; {len(self._keys) + len(self._given)} were asked or given")
+        genotypes_ND = as_genotypes(genotypes_ND, len(self._choices_D))
+        canonical_ND, valid_N = self._canonical(genotypes_ND.clip(0, self._choices_D - 1).astype(GENE))
+        valid_N = valid_N & np.all((genotypes_ND >= 0) & (genotypes_ND < self._choices_D), axis=1)
+        seen: set[bytes] = set()
+        for index, (row_D, key, valid) in enumerate(zip(canonical_ND, row_keys(canonical_ND), valid_N, strict=True)):
+            if not valid or key in seen:
+                raise BadInput(f"start[{index}]: {'is the same network as one before it' if valid else 'is no member of the space'}")
+            seen.add(key)
+            self._given.append(row_D)
+
     def extend(self, count: int, propose: Propose, *, together: ProposeTogether | None = None) -> Genotypes:
-        """Ask `count` new architectures: the first new one of the proposals for each, fewer at the end of the space.
+        """Ask `count` new architectures: those given, then the first new one of the proposals for each; fewer at the end of the space.
 
         Args:
             count: how many.
@@ -76,24 +92,20 @@ class Asked:
         Raises:
             SearchFailed: nothing new can be found though the space says that there is more.
         """
-        rows: list[Genotypes] = []
+        rows = [self._ask(self._given.popleft()) for _ in range(min(count, len(self._given)))]
+        count -= len(rows)
         found = self._found_together(len(self), count, together)
         for index in range(len(self), len(self) + count):
             if self.exhausted:
                 break
             row_D = next(found, None)
-            if row_D is None:
-                row_D = self._next(index, propose)
-            self._keys[row_D.tobytes()] = None
-            if self._left is not None:
-                self._left[self._code(row_D)] = False
-            rows.append(row_D)
+            rows.append(self._ask(self._next(index, propose) if row_D is None else row_D))
         return as_genotypes(np.array(rows, dtype=GENE), len(self._choices_D))
 
     def state(self) -> str:
-        """Every asked genotype in order, as text."""
-        rows_ND = np.frombuffer(b"".join(self._keys), dtype=GENE).astype(LITTLE_ENDIAN)
-        return b64encode(zlib.compress(rows_ND.tobytes())).decode("ascii")
+        """Every asked genotype in order, as text; behind a space those given and not asked yet, if any."""
+        given = f" {_packed([row_D.tobytes() for row_D in self._given])}" if self._given else ""
+        return f"{_packed(self._keys)}{given}"
 
     def load(self, state: str) -> None:
         """Go on from a state.
@@ -101,6 +113,12 @@ class Asked:
         Raises:
             BadInput: it is damaged or belongs to another space.
         """
+        asked, _, given = state.partition(" ")
+        self._keys = dict.fromkeys(row_keys(self._unpacked(asked)))
+        self._given = deque(self._unpacked(given)) if given else deque()
+        self._left = None
+
+    def _unpacked(self, state: str) -> Genotypes:
         try:
             genes = np.frombuffer(zlib.decompress(b64decode(state, validate=True)), dtype=LITTLE_ENDIAN)
         except (binascii.Error, zlib.error, ValueError) as error:
@@ -110,8 +128,14 @@ class Asked:
         rows_ND = as_genotypes(genes.reshape(-1, len(self._choices_D)), len(self._choices_D))
         if np.any((rows_ND < 0) | (rows_ND >= self._choices_D)):
             raise BadInput("searcher state: 'asked' holds choices that the space does not have; was the space changed?")
-        self._keys = dict.fromkeys(row_keys(rows_ND))
-        self._left = None
+        return rows_ND
+
+    def _ask(self, row_D: Genotypes) -> Genotypes:
+        """Note an architecture as asked."""
+        self._keys[row_D.tobytes()] = None
+        if self._left is not None:
+            self._left[self._code(row_D)] = False
+        return row_D
 
     def _next(self, index: int, propose: Propose) -> Genotypes:
         rng = stream(self._seed, index=index, purpose=self._purpose)
@@ -170,3 +194,23 @@ class Asked:
 
     def _code(self, row_D: Genotypes) -> int:
         return int(np.ravel_multi_index(tuple(row_D.astype(np.int64)), tuple(self._choices_D)))
+
+
+class Starting:
+    """What searchers have in common that keep what they ask in `Asked`, as `_asked`."""
+
+    _asked: Asked
+
+    def start_from(self, genotypes_ND: Genotypes) -> None:
+        """Ask these first, in their order; see `core.protocols.StartingSearcher`."""
+        self._asked.start_from(genotypes_ND)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every architecture of the space has been asked."""
+        return self._asked.exhausted
+
+
+def _packed(keys: Iterable[bytes]) -> str:
+    genes = np.frombuffer(b"".join(keys), dtype=GENE).astype(LITTLE_ENDIAN)
+    return b64encode(zlib.compress(genes.tobytes())).decode("ascii")

@@ -7,7 +7,7 @@ from paretune.core.errors import BadInput
 from paretune.core.expectation import Expectation, ExpectingSearcher
 from paretune.core.genotype import Genotypes
 from paretune.core.objectives import Problem
-from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
 from paretune.searchers.known_costs import Costs
 from paretune.searchers.nsga2 import NSGA2
@@ -50,11 +50,15 @@ class Auto:
 
     def __init__(self, space: GenotypeSpace, problem: Problem, *, seed: int, costs: Costs | None = None) -> None:
         self._name, self.choice = choose(size=space.size, num_objectives=len(problem.objectives))
-        self._searcher: Searcher = (
+        self._searcher: PredictorGuided | NSGA2 = (
             PredictorGuided(space, problem, seed=seed, costs=costs)
             if self._name == "predictor_guided"
             else NSGA2(space, problem, seed=seed)
         )
+
+    def start_from(self, genotypes_ND: Genotypes) -> None:
+        """Hand these to the chosen searcher."""
+        self._searcher.start_from(genotypes_ND)
 
     def ask(self, count: int) -> Genotypes:
         """Up to `count` new genotypes of the chosen searcher."""

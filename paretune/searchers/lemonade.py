@@ -14,7 +14,7 @@ from paretune.core.objectives import Problem
 from paretune.core.pareto import constrained_ranks
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
-from paretune.searchers.asked import PROPOSALS, Asked
+from paretune.searchers.asked import PROPOSALS, Asked, Starting
 from paretune.searchers.known_costs import Costs, known_names
 from paretune.searchers.operators import FloatArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
@@ -29,7 +29,7 @@ LEAST_EXPONENT = np.float32(-80.0)
 """Exponentials of less are subnormal numbers, which take processors many times as long, and count for nothing."""
 
 
-class Lemonade:
+class Lemonade(Starting):
     """LEMONADE sampling: the population is the front; parents and children come from where it is sparse in the cheap objectives.
 
     Many children cost nothing as long as they are not trained: of `pool` mutants one is asked, drawn by the inverse density of the
@@ -102,11 +102,6 @@ class Lemonade:
         if ask_index < self._initial:
             return 0
         return self._initial + (ask_index - self._initial) // self._generation * self._generation
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked, what is known (best first) and what was told since the last ask."""

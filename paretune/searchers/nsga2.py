@@ -10,13 +10,13 @@ from paretune.core.genotype import Genotypes, num_choices
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.operators import IntArray, crossed, mutated, random_genotypes
 from paretune.searchers.population import Population
 from paretune.searchers.streams import Draws, StreamBatch
 
 
-class NSGA2:
+class NSGA2(Starting):
     """NSGA-II with constrained dominance, uniform crossover, mutation of 1/D and no repeats.
 
     Survivors are the best `population` of the survivors and what was told since the last ask. Told a generation at a time this is
@@ -74,11 +74,6 @@ class NSGA2:
     def tells_before(self, ask_index: int) -> int:
         """Every result of the generations before."""
         return ask_index // self._population * self._population
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked, the survivors (best first) and what was told since the last ask."""

@@ -15,7 +15,7 @@ from paretune.core.rng import stream
 from paretune.core.trial import Trial
 from paretune.predictors.prediction import Predictor
 from paretune.predictors.selection import default_candidates, make_predictor
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.batch import Acquisition, Picker, not_asked
 from paretune.searchers.features import KnownBefore, Scores, corrected
 from paretune.searchers.fidelities import Inputs
@@ -34,7 +34,7 @@ PARENTS = 20
 """Best told candidates that offspring are bred from."""
 
 
-class PredictorGuided:
+class PredictorGuided(Starting):
     """Predictor-guided search in rounds: fit on everything told, screen a large pool on arrays, ask the most promising batch.
 
     Small spaces are screened whole. In large ones the pool is bred over five generations towards what promises most, starting from the
@@ -137,11 +137,6 @@ class PredictorGuided:
         """What was predicted of a candidate of the current round before it was asked; empty for random and bred ones."""
         key, found = self._expected.get(ask_index, (b"", {}))
         return found if key == np.asarray(genotype, dtype=GENE).tobytes() else {}
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked and told, the rest of the planned batch, and which predictors were chosen when."""

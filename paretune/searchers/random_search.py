@@ -9,11 +9,11 @@ from paretune.core.genotype import Genotypes, num_choices
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.operators import random_genotypes
 
 
-class RandomSearch:
+class RandomSearch(Starting):
     """Random search: every choice of a decision equally likely, no architecture twice.
 
     Args:
@@ -38,11 +38,6 @@ class RandomSearch:
     def tells_before(self, ask_index: int) -> int:  # noqa: ARG002 - the protocol's signature
         """0: no result is waited for."""
         return 0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked."""

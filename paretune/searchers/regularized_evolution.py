@@ -11,7 +11,7 @@ from paretune.core.objectives import Problem
 from paretune.core.pareto import constrained_ranks
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.operators import IntArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
 from paretune.searchers.streams import Draws, StreamBatch
@@ -19,7 +19,7 @@ from paretune.searchers.streams import Draws, StreamBatch
 Policy: TypeAlias = Literal["tournament", "fitness_proportionate", "youngest"]
 
 
-class RegularizedEvolution:
+class RegularizedEvolution(Starting):
     """Regularised (aging) evolution: mutates one decision of a good living candidate; the oldest dies.
 
     With several objectives the fitness is the constrained rank within the living, then the crowding distance.
@@ -82,11 +82,6 @@ class RegularizedEvolution:
     def tells_before(self, ask_index: int) -> int:
         """0 for the initial population, then all but the `window` latest."""
         return 0 if ask_index < self._population else max(0, ask_index + 1 - self._window)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked, and the living from oldest to youngest."""

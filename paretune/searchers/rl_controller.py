@@ -12,7 +12,7 @@ from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import stream
 from paretune.core.trial import Trial
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.operators import random_genotypes
 from paretune.searchers.population import Population
 from paretune.searchers.scalarisation import FloatArray, Form, merits, preferences, rewards
@@ -34,7 +34,7 @@ REPLAYS_A_UPDATE = 64
 """Streams set aside for the replays of one update."""
 
 
-class RLController:
+class RLController(Starting):
     """RL controller: an LSTM chooses one decision after the other, and policy gradient makes what earned much more likely.
 
     With several objectives every candidate is proposed for preferences of its own, drawn at random, which the controller reads; its
@@ -117,11 +117,6 @@ class RLController:
     def tells_before(self, ask_index: int) -> int:
         """Every result of the batches before."""
         return ask_index // self._batch * self._batch
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked, what is known, what waits for its batch, and the controller's weights."""

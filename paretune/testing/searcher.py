@@ -15,10 +15,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from paretune.core.errors import BadInput
 from paretune.core.genotype import Decision, Genotypes, row_keys
 from paretune.core.metrics import Direction
 from paretune.core.objectives import Constraint, Objective, Problem
-from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.core.protocols import GenotypeSpace, Searcher, StartingSearcher
 from paretune.core.trial import Outcome, Trial
 from paretune.testing.problems import Inactive, KnownFront, TabulatedSpace, constrained_front_problem, known_front_problem
 
@@ -238,6 +239,73 @@ def check_numbers_of_objectives(factory: Factory) -> None:
             assert len({trial.genotype for trial in trials}) == 80, f"{len(objectives)} objectives: the search stopped or repeated itself"
 
 
+def check_start(factory: Factory) -> None:
+    """Given candidates are asked first, in order, and never again, and the search goes on from them; for searchers that take any."""
+    known = known_front_problem()
+    if not isinstance(factory(known.space, known.problem, SEED), StartingSearcher):
+        return
+    for count in (1, 7, 60):
+        given_ND = known.space.members()[:: known.space.size // count][:count]
+        together, singly = (_started(factory, known, given_ND) for _ in range(2))
+        rows_ND = together.ask(count + 3)
+        assert np.array_equal(rows_ND[:count], given_ND), f"of {count} given candidates the first {count} asks were others"
+        single_ND = np.concatenate([singly.ask(1) for _ in range(count + 3)])
+        assert np.array_equal(rows_ND, single_ND), f"with {count} given candidates ask({count + 3}) differs from as many times ask(1)"
+        trials = drive(_started(factory, known, given_ND), known, num_candidates=BUDGET)
+        asked = [trial.genotype for trial in trials]
+        assert np.array_equal(asked[:count], given_ND), f"of {count} given candidates the first {count} asks were others once results came"
+        assert len(set(asked)) == BUDGET, (
+            f"with {count} given candidates {BUDGET - len(set(asked))} of {BUDGET} asks were repeated or left out"
+        )
+        for num_asked in (0, count // 2, count, count + 5):
+            original = _started(factory, known, given_ND)
+            begun, num_told = _go_on(original, known, [], 0, num_asked)
+            copy = factory(known.space, known.problem, SEED)
+            copy.load_state_dict(json.loads(json.dumps(original.state_dict())))
+            expected, _ = _go_on(original, known, begun, num_told, count + 30)
+            found, _ = _go_on(copy, known, begun, num_told, count + 30)
+            assert found == expected, f"of {count} given candidates {num_asked} were asked; a searcher loaded then went on differently"
+    _check_whole_space_given(factory)
+    _check_start_refused(factory)
+
+
+def _check_whole_space_given(factory: Factory) -> None:
+    space = _twelve_members()
+    searcher = factory(space, _one_objective(), SEED)
+    assert isinstance(searcher, StartingSearcher)
+    searcher.start_from(space.members())
+    assert not searcher.exhausted, "exhausted though none of the given candidates was asked"
+    assert np.array_equal(searcher.ask(space.size + 5), space.members()), "a space given whole was not asked whole, in the order given"
+    assert searcher.exhausted, "not exhausted though every architecture was asked"
+
+
+def _check_start_refused(factory: Factory) -> None:
+    known = known_front_problem()
+    members_ND = known.space.members()
+    outside_ND = members_ND[:2].copy()
+    outside_ND[1, 0] = len(known.space.decisions[0].choices)
+    for reason, rows_ND, num_asked in (
+        ("a repeated candidate", members_ND[[0, 3, 0]], 0),
+        ("a choice that the space does not have", outside_ND, 0),
+        ("candidates given after the first ask", members_ND[:2], 1),
+    ):
+        searcher = factory(known.space, known.problem, SEED)
+        assert isinstance(searcher, StartingSearcher)
+        searcher.ask(num_asked)
+        try:
+            searcher.start_from(rows_ND)
+        except BadInput:
+            continue
+        raise AssertionError(f"start_from took {reason}; it must raise BadInput")
+
+
+def _started(factory: Factory, known: KnownFront, given_ND: Genotypes) -> Searcher:
+    searcher = factory(known.space, known.problem, SEED)
+    assert isinstance(searcher, StartingSearcher)
+    searcher.start_from(given_ND)
+    return searcher
+
+
 def check_draws_are_its_own(factory: Factory) -> None:
     """Equal seeds give equal searches whatever the global random generators hold, and those are left alone."""
     known = known_front_problem()
@@ -263,6 +331,7 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_tells_before,
     check_limits_that_cannot_be_met,
     check_numbers_of_objectives,
+    check_start,
     check_draws_are_its_own,
 )
 """Every check, for `pytest.mark.parametrize`."""

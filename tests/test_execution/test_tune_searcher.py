@@ -8,7 +8,7 @@ import pytest
 from ray import tune
 
 import paretune
-from paretune.core.errors import BadInput
+from paretune.core.errors import BadInput, BadOptions
 from paretune.core.protocols import Searcher
 from paretune.core.trial import Outcome, Trial
 from paretune.testing.problems import TabulatedSpace
@@ -165,3 +165,14 @@ def test_in_sync_mode_none_is_suggested_while_a_result_is_missing() -> None:
     alone = make_searcher()
     assert asked == next(index for index in range(100) if alone.tells_before(index) > 0)
     assert search.suggest("later") is None
+
+
+def test_given_candidates_are_suggested_first_and_mistakes_come_all_at_once() -> None:
+    start = [{"width": 32, "depth": 2, "kernel": 5}, {"width": 8, "depth": 1, "kernel": 3}]
+    search = paretune.TuneSearcher(make_searcher(), SPACE, PROBLEM, start=start)
+    assert [search.suggest("a"), search.suggest("b")] == start
+    assert search.suggest("c") not in start
+    with pytest.raises(BadOptions) as caught:
+        paretune.TuneSearcher(make_searcher(), SPACE, PROBLEM, start=[{"width": 12, "kernel": 3, "deep": 1}, start[0], start[0]])
+    assert [way for way, _ in caught.value.problems] == [("start", 0, "deep"), ("start", 0, "width"), ("start", 2)]
+    assert "Did you mean 'depth'?" in str(caught.value)

@@ -5,11 +5,13 @@ import sys
 import numpy as np
 import pytest
 
+from paretune.core.protocols import StartingSearcher
 from paretune.searchers import SEARCHERS
 from paretune.searchers.nsga2 import NSGA2
 from paretune.searchers.predictor_guided import PredictorGuided
 from paretune.searchers.random_search import RandomSearch
 from paretune.searchers.regularized_evolution import RegularizedEvolution
+from paretune.testing.problems import known_front_problem
 from paretune.testing.searcher import (
     CHECKS,
     check_any_order_of_tells,
@@ -20,6 +22,7 @@ from paretune.testing.searcher import (
     check_infrastructure_failures_teach_nothing,
     check_searcher,
     check_small_spaces_end,
+    check_start,
     check_state_round_trip,
     check_tells_before,
 )
@@ -41,6 +44,16 @@ FACTORIES = {
 @pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
 def test_every_searcher_keeps_the_contract(factory, check):
     check(factory)
+
+
+@pytest.mark.parametrize("name", SEARCHERS.names())
+def test_every_searcher_takes_candidates_to_start_from(name):
+    known = known_front_problem()
+    given = known.space.members()[[5, 900, 40]]
+    searcher = SEARCHERS.create(name, known.space, known.problem, seed=3)
+    assert isinstance(searcher, StartingSearcher)
+    searcher.start_from(given)
+    assert np.array_equal(searcher.ask(4)[:3], given)
 
 
 def test_searches_ignore_the_hash_seed_of_python():
@@ -210,6 +223,30 @@ class MissesTheLast(RandomSearch):
         return super().ask(min(count, max(0, 11 - len(self._asked))))
 
 
+class ForgetsTheStart(NSGA2):
+    def start_from(self, genotypes_ND):
+        pass
+
+
+class MixesTheStart(RandomSearch):
+    """Asks for the given candidates in another order."""
+
+    def start_from(self, genotypes_ND):
+        super().start_from(genotypes_ND[::-1])
+
+
+class StartsAfresh(NSGA2):
+    """What was given and not asked yet is not part of the state."""
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state | {"asked": state["asked"].split()[0]})
+
+
+class TakesAnyStart(RandomSearch):
+    def start_from(self, genotypes_ND):
+        self._asked._given.extend(genotypes_ND)
+
+
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
@@ -230,6 +267,10 @@ class MissesTheLast(RandomSearch):
         (WaitsLess, check_tells_before, "falls"),
         (WaitsForWhatItKnows, check_tells_before, "must be pure"),
         (DrawsFromTheGlobalGenerator, check_draws_are_its_own, "global random generator"),
+        (ForgetsTheStart, check_start, "first 1 asks were others"),
+        (MixesTheStart, check_start, "first 7 asks were others"),
+        (StartsAfresh, check_start, "went on differently"),
+        (TakesAnyStart, check_start, "took a repeated candidate"),
         (UsesTheRandomModule, check_draws_are_its_own, "global random generator"),
     ],
 )

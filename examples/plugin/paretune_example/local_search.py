@@ -11,11 +11,11 @@ from paretune.core.objectives import Problem
 from paretune.core.pareto import ParetoArchive
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
-from paretune.searchers.asked import Asked
+from paretune.searchers.asked import Asked, Starting
 from paretune.searchers.operators import mutated_once, random_genotypes
 
 
-class LocalSearch:
+class LocalSearch(Starting):
     """Changes one decision of a random member of the front; random candidates until something is feasible.
 
     Args:
@@ -48,11 +48,6 @@ class LocalSearch:
     def tells_before(self, ask_index: int) -> int:
         """All but the `window` latest."""
         return max(0, ask_index + 1 - self._window)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every architecture of the space has been asked."""
-        return self._asked.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """What was asked, and the front."""

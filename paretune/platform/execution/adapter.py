@@ -6,18 +6,19 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ray.tune.search import Searcher as RaySearcher
 
 from paretune.core.canonical import canonical_json
-from paretune.core.errors import BadInput, EvaluationError
+from paretune.core.errors import BadInput, BadOptions, EvaluationError
 from paretune.core.genotype import Choice, named
+from paretune.core.given import given_genotypes
 from paretune.core.metrics import Direction, Metric, checked_metrics
 from paretune.core.objectives import Problem
-from paretune.core.protocols import GenotypeSpace, Searcher
+from paretune.core.protocols import GenotypeSpace, Searcher, StartingSearcher
 from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
 from paretune.platform.execution.phase import Done, Phase, Thinking, Wait
@@ -41,14 +42,29 @@ class TuneSearcher(RaySearcher):
         space: the space that `searcher` was made for.
         problem: the objectives and constraints that `searcher` was made for.
         mode: `sync` makes the proposals independent of the number of workers, `async` never waits.
+        start: candidates that are tried first, each a mapping of decisions to choices.
+
+    Raises:
+        BadOptions: a candidate to start from is no member of the space, or given twice.
+        BadInput: the searcher takes no candidates to start from.
     """
 
-    def __init__(self, searcher: Searcher, space: GenotypeSpace, problem: Problem, *, mode: Literal["sync", "async"] = "async") -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        space: GenotypeSpace,
+        problem: Problem,
+        *,
+        mode: Literal["sync", "async"] = "async",
+        start: Sequence[Mapping[str, Choice]] = (),
+    ) -> None:
         super().__init__(
             metric=[objective.metric for objective in problem.objectives],
             mode=[objective.direction.value for objective in problem.objectives],
         )
         self._space, self._problem = space, problem
+        if start:
+            _start(searcher, space, start)
         self._dialogue = Dialogue(searcher, mode)
         self._live: dict[str, tuple[int, tuple[int, ...]]] = {}
 
@@ -103,6 +119,16 @@ class TuneSearcher(RaySearcher):
         state = json.loads(Path(checkpoint_path).read_text())
         self._dialogue.load_state_dict(state["dialogue"])
         self._live = {trial_id: (index, tuple(genotype)) for trial_id, (index, genotype) in state["live"].items()}
+
+
+def _start(searcher: Searcher, space: GenotypeSpace, candidates: Sequence[Mapping[str, Choice]]) -> None:
+    """Give a searcher the candidates that it starts from."""
+    start_SD, mistakes = given_genotypes(space, candidates)
+    if mistakes:
+        raise BadOptions([(("start", *way), message) for way, message in mistakes])
+    if not isinstance(searcher, StartingSearcher):
+        raise BadInput(f"start: {type(searcher).__name__} takes no candidates to start from; see paretune.core.protocols.StartingSearcher")
+    searcher.start_from(start_SD)
 
 
 class PhaseSearcher(RaySearcher):

@@ -29,6 +29,11 @@ class Header:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Field path -> value that replaced the file's, for example by `--set`."""
 
+    @property
+    def num_start(self) -> int:
+        """Candidates that the spec gives the search to start from."""
+        return sum(len(group["candidates"]) for group in self.spec.get("searcher", {}).get("start", ()))
+
     def as_json(self) -> dict[str, Any]:
         """The header as JSON values."""
         problem = {

@@ -157,6 +157,10 @@ class History:
         job = Job.from_json(values)
         return replace(job, choices=NamedGenotype(self.header.decisions, job.genotype))
 
+    def is_start(self, record: Record) -> bool:
+        """Whether the user gave a candidate for the search to start from: those are the first asks."""
+        return record.job.ask_index < self.header.num_start
+
     @property
     def problem(self) -> Problem:
         """Objectives and constraints of the study."""

@@ -122,16 +122,17 @@ def summary_json(history: History) -> dict[str, Any]:
         ],
         "reference": {item.metric: item.reference for item in problem.objectives},
         "hypervolume": history.archive.hypervolume(problem.reference),
-        "best": {metric: _candidate(record) for metric, record in best_feasible(history).items()},
-        "front": [_candidate(record) for record in front],
+        "best": {metric: _candidate(record, history) for metric, record in best_feasible(history).items()},
+        "front": [_candidate(record, history) for record in front],
         "finals": [_final(index, group) for index, group in finals.items()],
     }
 
 
-def _candidate(record: Record) -> dict[str, Any]:
+def _candidate(record: Record, history: History) -> dict[str, Any]:
     return {
         "id": record.job.id,
         "candidate": record.job.ask_index,
+        "origin": "start" if history.is_start(record) else "search",
         "choices": dict(record.choices),
         "metrics": {name: value for name, value in record.metrics.items() if math.isfinite(value)},
     }

@@ -40,7 +40,7 @@ def front_table(history: History, front: Sequence[Record], scales: Mapping[str, 
     rows = []
     for record in front[:ROWS_SHOWN]:
         spreads = finals.get(record.job.ask_index, {})
-        cells: list[Cell] = [_identity(record)]
+        cells: list[Cell] = [_identity(record, is_start=history.is_start(record))]
         for item in trained:
             cells += _retrained(record, item, spreads, scales[item.metric])
         cells += [test_scales[name].spread(spreads[name]) if name in spreads else "–" for name in tests]
@@ -77,8 +77,9 @@ def _head(title: str, detail: str, shown: Scale) -> Markup:
     return Markup(f"{escaped(title)}{unit}<br><small>{escaped(detail)}</small>")
 
 
-def _identity(record: Record) -> Markup:
-    return Markup(f'<b>{record.job.ask_index}</b> <small class=job title="{escaped(record.job.id)}">{escaped(record.job.id[:12])}</small>')
+def _identity(record: Record, *, is_start: bool) -> Markup:
+    job = f'<small class=job title="{escaped(record.job.id)}">{escaped(record.job.id[:12])}</small>'
+    return Markup(f"<b>{record.job.ask_index}</b> {'<small>start</small> ' if is_start else ''}{job}")
 
 
 def _architecture(record: Record, names: Sequence[str]) -> Markup:

@@ -128,8 +128,10 @@ def _fields(spec: StudySpec) -> dict[Loc, object]:
                 is_options = name == "options" and (
                     (loc[:1] in (("hardware",), ("derived",)) and len(loc) == 2) or loc in (("task",), ("space",), ("searcher",))
                 )
-                # A target is its numbers: where the file lies and what it is called changes nothing.
-                if not (loc[:1] == ("hardware",) and len(loc) == 2 and name in ("target", "origin")):
+                # A target is its numbers, a start its candidates: where the file lies and what it is called changes nothing.
+                is_origin = loc[:1] == ("hardware",) and len(loc) == 2 and name in ("target", "origin")
+                is_origin |= loc[:2] == ("searcher", "start") and name == "source"
+                if not is_origin:
                     walk(item, loc if is_options else (*loc, name))
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
             for index, item in enumerate(value):

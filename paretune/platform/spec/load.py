@@ -19,6 +19,7 @@ from paretune.platform.spec.plugins import WRITTEN
 from paretune.platform.spec.problems import Translator
 from paretune.platform.spec.reader import read_nodes
 from paretune.platform.spec.source import decode, read_text
+from paretune.platform.spec.starts import ReadStart, read_candidates, read_starts
 from paretune.platform.spec.targets import ReadTarget, read_targets
 
 PYTHON = "spec"
@@ -50,23 +51,29 @@ class LoadedSpec:
         return SpecProblem(line=line, column=column, path=dotted(loc), message=message)
 
 
-def load_spec(path: Path | str, *, overrides: Mapping[str, object] | None = None) -> LoadedSpec:
+def load_spec(path: Path | str, *, overrides: Mapping[str, object] | None = None, read_start: ReadStart | None = None) -> LoadedSpec:
     """Read a spec file.
 
     Args:
         path: the YAML file.
         overrides: field path (`budget.trials`, `objectives[1].reference`) -> value that takes the place of the file's; text is
             read as YAML, so `"64"` is a number.
+        read_start: as in `load_text`.
 
     Raises:
         SpecError: with every mistake, sorted by line.
     """
     path = Path(path)
-    return load_text(read_text(path), file=str(path), overrides=overrides)
+    return load_text(read_text(path), file=str(path), overrides=overrides, read_start=read_start)
 
 
 def load_text(
-    text: str | bytes, *, file: str, overrides: Mapping[str, object] | None = None, read_target: ReadTarget | None = None
+    text: str | bytes,
+    *,
+    file: str,
+    overrides: Mapping[str, object] | None = None,
+    read_target: ReadTarget | None = None,
+    read_start: ReadStart | None = None,
 ) -> LoadedSpec:
     """As `load_spec`, from the content of a file.
 
@@ -75,6 +82,7 @@ def load_text(
         file: its name for messages; paths of target files start from its folder.
         overrides: as in `load_spec`.
         read_target: finds hardware targets; None reads their files.
+        read_start: finds candidates that the search starts from; None reads files of them, but no studies.
     """
     text = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), file=file)
     root, problems = read_nodes(text, file=file)
@@ -82,11 +90,15 @@ def load_text(
     for override, value in (overrides or {}).items():
         root = _overridden(root, override, value, problems)
         notes.append(f"{override} is overridden: {shortened(str(value))}")
-    return _validated(root, problems, text=text, file=file, notes=notes, read_target=read_target)
+    return _validated(root, problems, text=text, file=file, notes=notes, read_target=read_target, read_start=read_start)
 
 
-def spec_from_mapping(values: Mapping[str, object]) -> LoadedSpec:
+def spec_from_mapping(values: Mapping[str, object], *, read_start: ReadStart | None = None) -> LoadedSpec:
     """The same spec from Python: the fields, words and units of the YAML form, as a mapping.
+
+    Args:
+        values: the fields.
+        read_start: as in `load_text`.
 
     Raises:
         SpecError: with every mistake; places are missing, field paths tell where.
@@ -95,15 +107,24 @@ def spec_from_mapping(values: Mapping[str, object]) -> LoadedSpec:
     root = from_python(values, problems)
     if not isinstance(root, MapNode):
         raise SpecError(PYTHON, [SpecProblem(line=0, column=0, path="", message=f"expected a mapping, got a {type(values).__name__}")])
-    return _validated(root, problems, text=_as_yaml(root), file=PYTHON, notes=[])
+    return _validated(root, problems, text=_as_yaml(root), file=PYTHON, notes=[], read_start=read_start)
 
 
 def _validated(
-    root: MapNode, problems: list[SpecProblem], *, text: str, file: str, notes: list[str], read_target: ReadTarget | None = None
+    root: MapNode,
+    problems: list[SpecProblem],
+    *,
+    text: str,
+    file: str,
+    notes: list[str],
+    read_target: ReadTarget | None = None,
+    read_start: ReadStart | None = None,
 ) -> LoadedSpec:
     values = plain(root)
     assert isinstance(values, dict)
-    targets, bad_targets = read_targets(values, read_target or (lambda _, written: load_target(written, folder=Path(file).parent)))
+    folder = Path(file).parent
+    targets, bad_targets = read_targets(values, read_target or (lambda _, written: load_target(written, folder=folder)))
+    bad_starts = read_starts(values, read_start or (lambda written: read_candidates(folder / written)))
     if "seed" not in values:
         seed = secrets.randbits(31)
         values["seed"] = Scalar(text=str(seed), quoted=False)
@@ -113,7 +134,7 @@ def _validated(
         spec = StudySpec.model_validate(values, by_alias=True, by_name=False, context=WRITTEN)
     except ValidationError as found:
         error = found
-    problems = _distinct([*problems, *Translator(root, targets).problems(error, [*_crossing(root), *bad_targets])])
+    problems = _distinct([*problems, *Translator(root, targets).problems(error, [*_crossing(root), *bad_targets, *bad_starts])])
     if problems or spec is None:
         raise SpecError(file, problems)
     if len(spec.objectives) == 1:

@@ -107,11 +107,23 @@ class SpaceSpec(PluginSpec):
     name: Text = Field(examples=["name: digits_conv"])
 
 
+class StartSpec(Section):
+    """Candidates that a search starts from, as they are recorded; `spec.starts` reads what is written."""
+
+    source: str = ""
+    """The file or study that they are from, as it was written; empty where they stand in the spec itself."""
+    candidates: tuple[dict[str, bool | int | float | str], ...]
+    """Decision -> choice, each."""
+
+
 class SearcherSpec(PluginSpec):
     """What decides which candidate is tried next."""
 
     registry: ClassVar[Registry] = SEARCHERS
+    beside: ClassVar[tuple[str, ...]] = ("start",)
     name: Text = Field(examples=["name: nsga2"])
+    start: tuple[StartSpec, ...] = ()
+    """Candidates that are tried first, in their order."""
 
 
 RESERVED_TAGS = ("CPU", "GPU", "memory", "object_store_memory", "TPU")

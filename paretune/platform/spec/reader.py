@@ -226,6 +226,19 @@ def read_nodes(text: str, *, file: str) -> tuple[MapNode, list[SpecProblem]]:
     Raises:
         SpecError: the text is no YAML, is too large, or is not one mapping; the one and only error, whatever the text.
     """
+    root, problems = read_any_nodes(text, file=file)
+    if root is None or (isinstance(root, Scalar) and root.is_null):
+        message = "is empty. Start from one: paretune init > study.yaml"
+        raise SpecError(file, problems or [SpecProblem(line=0, column=0, path="", message=message)])
+    if not isinstance(root, MapNode):
+        kind = "a list" if isinstance(root, ListNode) else f"the text '{shortened(root.text)}'"
+        message = f"expected a mapping with version, name, task, space, objectives, ...; got {kind}"
+        raise SpecError(file, [*problems, SpecProblem(line=root.line, column=root.column, path="", message=message)])
+    return root, problems
+
+
+def read_any_nodes(text: str, *, file: str) -> tuple[Node | None, list[SpecProblem]]:
+    """As `read_nodes`, whatever stands at the top; None where nothing does."""
     composer = _Composer()
     try:
         for event in _events(text):
@@ -234,14 +247,6 @@ def read_nodes(text: str, *, file: str) -> tuple[MapNode, list[SpecProblem]]:
         raise SpecError(file, composer.problems) from None
     except Exception as error:  # the parser lets ValueError, IndexError and others through besides its own YAMLError
         raise SpecError(file, [*composer.problems, syntax_problem(text, error)]) from error
-    if composer.root is None or (isinstance(composer.root, Scalar) and composer.root.is_null):
-        message = "is empty. Start from one: paretune init > study.yaml"
-        raise SpecError(file, composer.problems or [SpecProblem(line=0, column=0, path="", message=message)])
-    if not isinstance(composer.root, MapNode):
-        kind = "a list" if isinstance(composer.root, ListNode) else f"the text '{shortened(composer.root.text)}'"
-        message = f"expected a mapping with version, name, task, space, objectives, ...; got {kind}"
-        root = composer.root
-        raise SpecError(file, [*composer.problems, SpecProblem(line=root.line, column=root.column, path="", message=message)])
     return composer.root, composer.problems
 
 

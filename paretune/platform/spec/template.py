@@ -28,6 +28,7 @@ constraints:
   - {metric: parameters, max: 60000}
 
 # What decides which candidate is tried next. See: paretune list searchers.
+# start: [{stem.width: 8, ...}, mine.yaml, runs/other-study] beside the name: candidates of your own that are tried first.
 searcher: {name: nsga2, population: 16}
 
 # When the search ends, whichever comes first; at least one of the two.

@@ -13,6 +13,7 @@ from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.progress import Progress
+from paretune.platform.study.starts import start_reader
 from paretune.platform.study.study import SpecSource, StudyResult, read_history, run_study, start_study
 
 
@@ -53,9 +54,10 @@ def run(
 def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, object] | None = None) -> LoadedSpec:
     """A spec from a file or a mapping, with some fields replaced."""
     if not isinstance(spec, Mapping):
-        return load_spec(spec, overrides=overrides)
-    loaded = spec_from_mapping(spec)
-    return load_text(loaded.text, file=loaded.file, overrides=overrides) if overrides else loaded
+        return load_spec(spec, overrides=overrides, read_start=start_reader(Path(spec).parent))
+    read_start = start_reader(Path())
+    loaded = spec_from_mapping(spec, read_start=read_start)
+    return load_text(loaded.text, file=loaded.file, overrides=overrides, read_start=read_start) if overrides else loaded
 
 
 def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None, *, fresh: bool = False) -> LoadedSpec:
@@ -71,6 +73,7 @@ def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None,
         file=f"spec of study '{header.name}'",
         overrides={**header.overrides, **(overrides or {})},
         read_target=lambda name, written: _recorded_target(header, name, written, fresh=fresh),
+        read_start=start_reader(Path(), header),
     )
 
 
@@ -134,7 +137,8 @@ def resume(
         )
     else:
         kept = {"name": header.name, "seed": old.spec.seed, "storage": old.spec.storage, **overrides}
-        loaded, source = load_spec(spec, overrides=kept), SpecSource(text=Path(spec).read_text(), overrides=kept)
+        loaded = load_spec(spec, overrides=kept, read_start=start_reader(Path(spec).parent))
+        source = SpecSource(text=Path(spec).read_text(), overrides=kept)
     changes = spec_changes(old.spec, loaded.spec)
     if any(not change.allowed for change in changes):
         raise refuse_changes(header.name, changes, loaded)

@@ -17,7 +17,7 @@ from paretune.core.errors import BadInput, SpecError
 from paretune.core.genotype import Genotypes
 from paretune.core.metrics import Direction, Metric
 from paretune.core.objectives import Constraint, Objective, Problem
-from paretune.core.protocols import ScoringTask, Searcher, SearchSpace, Task
+from paretune.core.protocols import ScoringTask, Searcher, SearchSpace, StartingSearcher, Task
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.record.jobs import Evaluator
@@ -37,6 +37,7 @@ from paretune.platform.study.hardware import (
     unused_targets,
 )
 from paretune.platform.study.judged_hardware import check_judged
+from paretune.platform.study.starts import check_can_start, limit_notes, plan_start
 from paretune.searchers import SEARCHERS
 from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
@@ -110,11 +111,12 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
     problem = _problem(spec, costs)
     space = None if costs is None else costs.space
     searcher_options = _searcher_options(builder, space, problem)
+    start_SD = None if space is None else plan_start(builder, space)
     builder.add((feature_problems(searcher_options, metrics, scored=isinstance(task, ScoringTask)), []))
     ladder = _ladder(builder)
     if costs is not None:
         builder.add(member_problems(spec, costs, problem, thorough=thorough))
-    if builder.problems or task is None or costs is None or evaluation is None:
+    if builder.problems or task is None or costs is None or evaluation is None or start_SD is None:
         raise SpecError(loaded.file, builder.problems)
 
     def make_searcher() -> Searcher:
@@ -123,6 +125,8 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
         if SEARCHERS.wants(name, "scores") and isinstance(task, ScoringTask):
             supplied["scores"] = ProxyScores(task, costs.space, study_seed=spec.seed)
         searcher: Searcher = SEARCHERS.create(name, space, problem, seed=spec.seed, **supplied, **searcher_options)
+        if isinstance(searcher, StartingSearcher) and len(start_SD):
+            searcher.start_from(start_SD)
         return searcher
 
     return Plan(
@@ -137,7 +141,7 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
         ladder=ladder,
         make_searcher=make_searcher,
         evaluation=evaluation,
-        notes=(*unused_targets(spec, hardware), *builder.notes),
+        notes=(*unused_targets(spec, hardware), *builder.notes, *limit_notes(start_SD, problem, partial(_free, costs, derived))),
     )
 
 
@@ -171,6 +175,7 @@ def _searcher_options(builder: Builder, space: SearchSpace | None, problem: Prob
     options = option_values(SEARCHERS, spec.searcher.name, spec.searcher.options)
     if space is not None:
         made = builder.create(SEARCHERS, ("searcher",), spec.searcher, spec.searcher.name, space, problem, seed=spec.seed)
+        check_can_start(builder, made)
         if isinstance(choice := getattr(made, "choice", None), str):
             builder.notes.append(f"searcher: {choice}")
     population, trials = options.get("population"), spec.budget.trials
