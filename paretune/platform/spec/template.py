@@ -49,7 +49,6 @@ run:
 
 tracking: {uri: "sqlite:///mlflow.db"} # MLflow; a password is written ${env:NAME}; {uri: none} switches it off
 storage: runs                 # folder that holds one folder for each study
-# shared: /shared/runs        # on a cluster: a folder that every node sees, where storage is the head's own disk
 """
 
 
