@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ def test_only_addresses_of_this_machine_alone_are_loopback(host: str, alone: boo
 
 
 @pytest.fixture(scope="module")
-def open_head(ray_of_its_own: Callable[[str], Any]) -> Any:
+def open_head(ray_of_its_own: Callable[[str], Any]) -> Iterator[Any]:
     """A head without a token."""
     made = ray_of_its_own(f"pt-{secrets.token_hex(3)}")
     made.start(
@@ -42,7 +42,8 @@ def open_head(ray_of_its_own: Callable[[str], Any]) -> Any:
         RAY_AUTH_MODE="disabled",
         RAY_AUTH_TOKEN=None,
     )
-    return made
+    yield made
+    made.end()
 
 
 @pytest.fixture
