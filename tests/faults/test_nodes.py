@@ -131,6 +131,18 @@ def test_killed_nodes_lose_and_repeat_nothing_and_cost_no_retries(cluster: Small
     assert lost[Outcome.PREEMPTED] > 0
 
 
+def test_a_node_that_is_lost_for_good_leaves_its_candidates_to_the_one_that_is_left(
+    cluster: SmallCluster, start: object, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fewer"
+    cluster.add("another", cpus=1)
+    driver = start("fewer", cluster.address, "--trials", "8", "--workers", "2", "--work-s", "1")  # type: ignore[operator]
+    until(lambda: sum(words[0] == "done" for words in witnessed(folder)) >= 2, driver)
+    cluster.kill("another")
+    assert driver.wait(300) == 0, driver.said()[-4000:]
+    check_sound(folder, read_history(folder / "study"), trials=8)
+
+
 def test_a_drained_node_is_left_at_a_checkpoint(cluster: SmallCluster, start: object, tmp_path: Path) -> None:
     folder = tmp_path / "drained"
     driver = start("drained", cluster.address, "--trials", "4", "--workers", "1", "--work-s", "5")  # type: ignore[operator]

@@ -30,6 +30,8 @@ from paretune.platform.record.jobs import Evaluator
 from paretune.platform.record.sqlite_file import LEDGER_FILE
 
 LOOK_EVERY_S = 5.0
+ROOM_WAIT_S = 5.0
+"""Where a node has room, Ray gives it to a new worker in less."""
 TRIALS_PER_RUN = 500
 """Tune keeps every trial of a run in memory, some 20 kB each; a fresh run also brings fresh worker processes."""
 
@@ -164,7 +166,8 @@ class JobScheduler(FIFOScheduler):
 
     With `reuse_actors` Tune keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is still
     starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all the
-    work, and each barrier of `mode: sync` starts processes anew. And where Ray's memory monitor kills one actor, Tune ends the run.
+    work, and each barrier of `mode: sync` starts processes anew. So an idle actor goes to trials without an actor of their own, and to
+    those whose own finds no room, as after the loss of a node. And where Ray's memory monitor kills one actor, Tune ends the run.
     It also keeps actors on nodes that are being drained.
     There is no public switch; where Ray moves these parts, the scheduler has no effect on them: time is lost, or a resume is needed.
     See docs/decisions/0003-keep-tune-workers.md.
@@ -193,7 +196,8 @@ class JobScheduler(FIFOScheduler):
             cache.increase_max(trial.placement_group_factory, by=self._slots)
         reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
         if reuse is not None and owners is not None:
-            controller._maybe_reuse_cached_actor = lambda other: other not in owners and reuse(other)
+            rooms = _Rooms(getattr(controller, "_actor_manager", None))
+            controller._maybe_reuse_cached_actor = lambda other: not rooms.has(owners.get(other)) and reuse(other)
         keep = getattr(controller, "_maybe_cache_trial_actor", None)
         if keep is not None:
             controller._maybe_cache_trial_actor = lambda ended: ended.trial_id not in self._searcher.leaving and keep(ended)
@@ -206,6 +210,32 @@ class JobScheduler(FIFOScheduler):
         """Called by Tune before it tells the searcher that the trial failed."""
         self._searcher.trial_lost(trial.trial_id, *classify_loss(_error_of(trial)))
         super().on_trial_error(tune_controller, trial)
+
+
+class _Rooms:
+    """Which workers have room on a node, or will soon.
+
+    One that does not would wait for ever where a node was lost and the idle worker, which its trial may not have, holds what is left.
+
+    Args:
+        manager: Tune's, of the workers.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self._since_s: dict[Any, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its controller for its own resume, which is never used."""
+        return {}
+
+    def has(self, worker: Any) -> bool:
+        """Whether there is such a worker, and it has not been waiting for long."""
+        waiting = getattr(self._manager, "pending_actors", ())
+        self._since_s = {other: since_s for other, since_s in self._since_s.items() if other in waiting}
+        if worker not in waiting:
+            return worker is not None
+        return time.monotonic() - self._since_s.setdefault(worker, time.monotonic()) < ROOM_WAIT_S
 
 
 def _as_actor_error(error: Exception) -> Exception:
