@@ -197,6 +197,5 @@ def test_a_cluster_of_ones_own_machines_runs_a_study_though_one_is_lost_and_ends
 
     assert nodes() == {*everyone, f"{SIMULATOR}: not in the cluster (analog)"} - {f"{SIMULATOR}: CPU 1, analog 4"}
     told = desk.paretune("cluster", "down", file, "--yes")
-    assert f"{TRAINER}: left" in told
-    assert f"{SIMULATOR}: not reached" in told
+    assert f"{HEAD}: left\n{TRAINER}: left\n{SIMULATOR}: not reached" in told, told
     lab.until(lambda: not rays(head) + rays(trainer), "Ray goes on", STEP_TIMEOUT_S)

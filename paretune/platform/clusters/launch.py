@@ -23,6 +23,8 @@ STOP = "ray stop; ray stop --force"
 BEGIN, END = "paretune-begin", "paretune-end"
 """Around what a command says, among what Ray's launcher says of itself."""
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+UNCHECKED = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR")
+"""As Ray's launcher connects; for what holds no secret. The token goes to hosts only whose keys the user has accepted."""
 STARTED = "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start"
 
 Announce = Callable[[str], None]
@@ -76,7 +78,7 @@ def end(loaded: LoadedCluster, announce: Announce) -> None:
 
 def _leave(cluster: Cluster, hosts: Sequence[tuple[NodeType, str]], announce: Announce) -> None:
     for item, host in hosts:
-        told = _on_host(cluster, item, host, STOP)
+        told = _on_host(cluster, item, host, STOP, options=UNCHECKED)
         announce(f"{host}: {'left' if told is None else f'not reached, so its Ray ends by itself once it misses the head: {told}'}")
 
 
@@ -214,11 +216,11 @@ def _join(cluster: Cluster, item: NodeType, host: str, head: str, announce: Anno
     return None if told is None else f"{host} ({item.name}) did not join: {told}"
 
 
-def _on_host(cluster: Cluster, item: NodeType, host: str, script: str, given: str = "") -> str | None:
+def _on_host(cluster: Cluster, item: NodeType, host: str, script: str, given: str = "", *, options: Sequence[str] = ()) -> str | None:
     """Run a script on a host with `given` as its input, never on a command line; why it failed, or None."""
     key = ("-i", str(Path(cluster.ssh_private_key).expanduser())) if cluster.ssh_private_key else ()
     user = item.ssh_user or cluster.ssh_user
-    command = [*SSH, *key, f"{user}@{host}" if user else host, f"bash -lc {shlex.quote(script)}"]
+    command = [*SSH, *options, *key, f"{user}@{host}" if user else host, f"bash -lc {shlex.quote(script)}"]
     try:
         ended = subprocess.run(command, input=given, capture_output=True, text=True, timeout=JOIN_TIMEOUT_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
