@@ -6,6 +6,7 @@
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -143,11 +144,12 @@ class PhaseSearcher(RaySearcher):
         segment: trials of this run.
         stations: where trained candidates are measured.
         backlog: candidates that may be at the stations while others are trained.
+        release_s: after how long without a new job `on_idle` is called; None is never.
     """
 
-    def __init__(self, phase: Phase, *, segment: int, stations: Stations, backlog: int) -> None:
+    def __init__(self, phase: Phase, *, segment: int, stations: Stations, backlog: int, release_s: float | None = None) -> None:
         super().__init__()
-        self._phase, self._left, self._stations, self._backlog = phase, segment, stations, backlog
+        self._phase, self._left, self._stations, self._backlog, self._release_s = phase, segment, stations, backlog, release_s
         self._live: dict[str, Job] = {}
         self.done: Done | None = None
         self.error: Exception | None = None
@@ -156,6 +158,14 @@ class PhaseSearcher(RaySearcher):
         """Trials whose worker must not be used again: its node will go away."""
         self.on_wait: Callable[[], object] = self.look
         """Called again and again while nothing trains and `suggest` waits for the stations."""
+        self.on_idle: Callable[[], object] = lambda: None
+        """Called once in a while without new jobs: workers that have nothing to do may go, and their nodes with them."""
+        self._idle_since_s: float | None = None
+
+    @property
+    def num_live(self) -> int:
+        """Trials that run, or wait for a worker."""
+        return len(self._live)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the searcher for its own resume, which is never used: the ledger is the truth."""
@@ -180,15 +190,25 @@ class PhaseSearcher(RaySearcher):
                 case Job():
                     self._live[trial_id] = step
                     self._left -= 1
+                    self._idle_since_s = None
                     return {"job": canonical_json(step.as_json())}
                 case Done():
                     self.done = step
                     return str(RaySearcher.FINISHED)
+            self._look_idle()
             thinking = isinstance(step, Thinking)
             if self._live or (self._stations.num_jobs == 0 and not thinking):
                 return None
             self.look(0 if thinking else WAIT_S)  # where nothing trains Tune sleeps for a second, and looks at nothing
             self.on_wait()
+
+    def _look_idle(self) -> None:
+        now_s = time.monotonic()
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        elif self._release_s is not None and now_s - self._idle_since_s >= self._release_s:
+            self._idle_since_s = math.inf  # once, until there is a job again
+            self.on_idle()
 
     def look(self, timeout_s: float = 0.0) -> None:
         """Take in what has ended at the stations."""

@@ -32,6 +32,8 @@ from paretune.platform.record.sqlite_file import LEDGER_FILE
 LOOK_EVERY_S = 5.0
 ROOM_WAIT_S = 5.0
 """Where a node has room, Ray gives it to a new worker in less."""
+LEAVE_S = 30.0
+"""Time that idle workers get to end."""
 TRIALS_PER_RUN = 500
 """Tune keeps every trial of a run in memory, some 20 kB each; a fresh run also brings fresh worker processes."""
 
@@ -45,6 +47,8 @@ class Resources:
     per_candidate: Mapping[str, float]
     """Ray resources of one candidate, for example `{"CPU": 1}`."""
     limits: WorkerLimits
+    release_s: float | None = None
+    """After how long without work a worker is let go; None keeps it as long as the phase runs."""
 
 
 def run_phase(
@@ -85,7 +89,7 @@ def run_phase(
     stations = stations or Stations({}, NOBODY)
     backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
-        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog)
+        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog, release_s=resources.release_s)
         _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
         if isinstance(searcher.error, RayError | ConnectionError):
             raise _lost(searcher.error) from searcher.error
@@ -191,6 +195,7 @@ class JobScheduler(FIFOScheduler):
         if experiment.parents[2].name == "artifacts":
             self.artifacts = experiment.parents[1]
         controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
+        self._searcher.on_idle = lambda: _let_idle_workers_go(controller, pump=self._searcher.num_live == 0)
         cache = getattr(controller, "_actor_cache", None)
         if hasattr(cache, "increase_max"):
             cache.increase_max(trial.placement_group_factory, by=self._slots)
@@ -210,6 +215,22 @@ class JobScheduler(FIFOScheduler):
         """Called by Tune before it tells the searcher that the trial failed."""
         self._searcher.trial_lost(trial.trial_id, *classify_loss(_error_of(trial)))
         super().on_trial_error(tune_controller, trial)
+
+
+def _let_idle_workers_go(controller: Any, *, pump: bool) -> None:
+    """End the workers that Tune keeps for later trials, so that the nodes they are on may end; the next trial starts one.
+
+    Args:
+        controller: of Tune.
+        pump: take Tune's events in until they have ended: it does so itself only while something trains.
+    """
+    clean, manager = getattr(controller, "_cleanup_cached_actors", None), getattr(controller, "_actor_manager", None)
+    if clean is None or manager is None:
+        return
+    clean(force_all=True)
+    end_s = time.monotonic() + LEAVE_S
+    while pump and manager.num_total_actors and time.monotonic() < end_s:
+        manager.next(timeout=0.1)
 
 
 class _Rooms:

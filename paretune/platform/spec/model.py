@@ -210,7 +210,7 @@ class RunSpec(Section):
     device_wait_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] = Field(default=120.0, alias="device_wait")
     """How long trained candidates wait once no device of a target is left, before the search pauses; with an autoscaler without end."""
     release_s: Annotated[Duration, Field(ge=1, le=YEAR_S)] = Field(default=300.0, alias="release")
-    """After how long without work a device with a tag is let go, so that its node may end."""
+    """After how long without work a worker, or a device with a tag, is let go, so that its node may end."""
 
     _workers = field_validator("workers", mode="before")(auto_or(whole_number))
     _memory = field_validator("memory_bytes", mode="before")(auto_or(memory_size))

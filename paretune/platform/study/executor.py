@@ -59,7 +59,7 @@ class Executor:
             patience_s=spec.run.device_wait_s,
             say=progress.message,
         )
-        self._resources = Resources(slots=posts.slots, per_candidate=posts.per_candidate, limits=limits)
+        self._resources = Resources(slots=posts.slots, per_candidate=posts.per_candidate, limits=limits, release_s=spec.run.release_s)
         pools = {
             name: Pool(
                 name,
