@@ -142,7 +142,7 @@ STUDY = {
     ],
     "searcher": {"name": "nsga2", "population": 2},
     "budget": {"trials": TRIALS},
-    "training": {"epochs": 2},
+    "training": {"epochs": 5},
     "run": {"mode": "sync", "workers": 2, "trial_timeout": "30m"},
     "tracking": {"uri": "none"},
     "storage": "/shared/runs",

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from paretune.core.errors import BadInput, ClusterLost
@@ -18,8 +19,8 @@ from paretune.platform.execution.cluster import ENVIRONMENT
 from paretune.platform.execution.credentials import TOKEN_FILE, own_token
 
 JOIN_TIMEOUT_S = 120.0
-STOP = "ray stop; ray stop --force"
-"""The second for what did not end within Ray's grace period. Ends every Ray of the user there."""
+STOP = "ray stop --force"
+"""At once: without its head there is nothing left to finish. Ends every Ray of the user there."""
 BEGIN, END = "paretune-begin", "paretune-end"
 """Around what a command says, among what Ray's launcher says of itself."""
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
@@ -77,8 +78,9 @@ def end(loaded: LoadedCluster, announce: Announce) -> None:
 
 
 def _leave(cluster: Cluster, hosts: Sequence[tuple[NodeType, str]], announce: Announce) -> None:
-    for item, host in hosts:
-        told = _on_host(cluster, item, host, STOP, options=UNCHECKED)
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        reasons = list(pool.map(lambda pair: _on_host(cluster, *pair, STOP, options=UNCHECKED), hosts))
+    for (_, host), told in zip(hosts, reasons, strict=True):
         announce(f"{host}: {'left' if told is None else f'not reached, so its Ray ends by itself once it misses the head: {told}'}")
 
 
