@@ -18,6 +18,7 @@ import signal, sys, time
 from urllib.parse import urlsplit
 from endings import unwound_by_signals
 from team_server import postgres
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may ignore it
 with postgres(durable=False) as uri:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ray does when it starts
     with unwound_by_signals():
@@ -35,6 +36,9 @@ def test_a_benchmark_that_is_ended_leaves_no_database_behind(number: signal.Sign
         benchmark.send_signal(number)
         if number is signal.SIGTERM:
             benchmark.send_signal(number)  # `timeout` sends it twice
-        assert benchmark.wait(60) == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number]
+        try:
+            assert benchmark.wait(60) == {signal.SIGTERM: 143, signal.SIGINT: -signal.SIGINT}[number]
+        finally:
+            benchmark.kill()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
