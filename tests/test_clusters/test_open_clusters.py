@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +76,26 @@ def test_a_cluster_with_a_token_is_not_open(head: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
     check_address(head.gcs)
     JobServer(head.job_server, allow_network=True)
+
+
+LATE = """
+import sys
+import ray
+from ray._raylet import AuthenticationTokenLoader
+from paretune.platform.execution.cluster import ray_cluster
+
+assert not AuthenticationTokenLoader.instance().has_token()  # remembered from now on
+for address in (sys.argv[1], None):
+    with ray_cluster(address=address, num_cpus=1):
+        print(ray.is_initialized())
+"""
+
+
+@pytest.mark.ray
+def test_a_token_is_used_also_where_ray_was_asked_before(head: Any) -> None:
+    command = [sys.executable, "-c", LATE, head.gcs]
+    ended = subprocess.run(command, env=head.environment(), capture_output=True, text=True, timeout=180, check=False)
+    assert ended.stdout.split() == ["True", "True"], ended.stderr[-3000:]
 
 
 @pytest.mark.ray

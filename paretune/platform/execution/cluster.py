@@ -104,9 +104,19 @@ def check_address(address: str | None, *, insecure: bool = False) -> None:
         refuse_open(str(address))
 
 
+def _read_credentials_anew() -> None:
+    """Ray reads the mode and the token once in a process; what either was before `use_token`, or another cluster's, must not stay."""
+    from ray import _raylet  # no public way
+
+    raylet: Any = _raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
 def _connect(address: str | None, num_cpus: int, tags: Mapping[str, float]) -> None:
     import ray
 
+    _read_credentials_anew()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "paretune"}
     try:
         if address is None:
