@@ -24,7 +24,7 @@ from paretune.core.pareto import ParetoArchive
 from paretune.core.trial import Outcome, Trial
 from paretune.hardware import HARDWARE
 from paretune.hardware.analytic.fpga.tiled_engine import CHOICES
-from paretune.hardware.targets import load_target
+from paretune.hardware.target_files import load_target
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.searchers.nsga2 import NSGA2
 from paretune.searchers.predictor_guided import PredictorGuided

@@ -140,7 +140,7 @@ class StagedFormulaEvaluator(FormulaEvaluator):
         """Called after each step."""
         self._at_checkpoint = call
 
-    def evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:  # type: ignore[override] - it takes stages
+    def evaluate(self, job: Job, workspace: Path) -> Evaluation | Awaiting:  # type: ignore[override]  # it takes stages
         """Train, or go on from the last step."""
         if read_part(workspace, TRAINING, job.id) is None:
             start_s = time.monotonic()

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from paretune.platform.cli.commands import main
 from paretune.platform.spec.template import template
 from paretune.platform.study.api import read_spec
+from paretune.platform.study.creation import SpecSource, create_study
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import SpecSource, create_study
 
 ROOT = Path(__file__).parents[2]
 

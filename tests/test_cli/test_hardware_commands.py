@@ -16,7 +16,7 @@ from paretune.hardware.campaigns.layer_census import census
 from paretune.hardware.tables.layer_signature import in_words, layer_of
 from paretune.hardware.tables.layer_table_file import LayerEntries, write_layer_table
 from paretune.hardware.tables.table_facts import TableFacts
-from paretune.hardware.targets import load_target
+from paretune.hardware.target_files import load_target
 from paretune.networks.layer_probes import FUSED
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.spaces.nasbench201 import NasBench201

@@ -12,7 +12,7 @@ from paretune.hardware import HARDWARE
 from paretune.hardware.analytic.adc_regression import SURVEYED_ADCS, fit_adc_model
 from paretune.hardware.analytic.crossbar_composed import CHOICES, ComposedCrossbar
 from paretune.hardware.analytic.crossbar_devices import CELLS
-from paretune.hardware.targets import load_target
+from paretune.hardware.target_files import load_target
 from paretune.testing.cost_model import check_cost_model
 
 SEARCH = tuple(CHOICES)

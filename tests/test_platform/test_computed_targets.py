@@ -16,8 +16,10 @@ from paretune.platform.spec.compare import spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text
 from paretune.platform.spec.model import StudySpec
 from paretune.platform.study.api import recorded_spec, resume
+from paretune.platform.study.creation import SpecSource, create_study
+from paretune.platform.study.phases import job_factory, protocol_digest
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import SpecSource, create_study, job_factory, protocol_digest, read_history
+from paretune.platform.study.study import read_history
 
 SPEC = """\
 version: 1

@@ -7,8 +7,8 @@ import pytest
 from paretune.core.errors import SpecError
 from paretune.platform.spec import load_text
 from paretune.platform.spec.compare import spec_changes
+from paretune.platform.study.phases import protocol_digest
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import protocol_digest
 
 TEXT = """\
 version: 1

@@ -11,8 +11,8 @@ from paretune.platform.execution.proxy_scores import ProxyScores
 from paretune.platform.spec import load_text
 from paretune.platform.spec.compare import spec_changes
 from paretune.platform.spec.model import StudySpec
+from paretune.platform.study.phases import job_factory
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import job_factory
 
 TEXT = (Path(__file__).parents[2] / "studies" / "digits-rungs.yaml").read_text()
 

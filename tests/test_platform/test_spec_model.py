@@ -9,8 +9,8 @@ import pytest
 
 from paretune.core.errors import BadInput, SpecError
 from paretune.platform.spec import StudySpec, load_spec, load_text, refuse_changes, resolve_env, spec_changes, spec_from_mapping, template
+from paretune.platform.study.phases import protocol_digest
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import protocol_digest
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MAPPING = {

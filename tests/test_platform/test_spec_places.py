@@ -7,8 +7,8 @@ import pytest
 from paretune.core.errors import SpecError
 from paretune.platform.spec.compare import spec_changes
 from paretune.platform.spec.load import load_text, spec_from_mapping
+from paretune.platform.study.phases import protocol_digest
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import protocol_digest
 
 SPEC = """\
 version: 1

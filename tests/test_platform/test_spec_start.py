@@ -18,8 +18,10 @@ from paretune.platform.spec import load_text, template
 from paretune.platform.spec.checks import sample
 from paretune.platform.spec.compare import spec_changes
 from paretune.platform.study.api import read_spec, recorded_spec
+from paretune.platform.study.creation import SpecSource, create_study
+from paretune.platform.study.phases import job_factory
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import SpecSource, create_study, job_factory, read_history
+from paretune.platform.study.study import read_history
 
 BASE = template().replace('uri: "sqlite:///mlflow.db"', "uri: none")
 

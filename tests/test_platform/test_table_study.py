@@ -16,8 +16,8 @@ from paretune.core.genotype import named
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.spec.load import load_spec, load_text, spec_from_mapping
 from paretune.platform.study.export import export_candidate
+from paretune.platform.study.phases import job_factory
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import job_factory
 from paretune.spaces.nasbench_macro import NasBenchMacro
 
 prepare_environment()

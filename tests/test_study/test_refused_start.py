@@ -8,8 +8,9 @@ from paretune.core.errors import BadInput, ClusterLost
 from paretune.platform.record.ledger import Ledger
 from paretune.platform.spec.template import template
 from paretune.platform.study.api import read_spec
+from paretune.platform.study.creation import SpecSource, start_study
 from paretune.platform.study.plan import Plan, build_plan
-from paretune.platform.study.study import SpecSource, StudyResult, start_study
+from paretune.platform.study.study import StudyResult
 
 
 @pytest.fixture

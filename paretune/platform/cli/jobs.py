@@ -63,7 +63,8 @@ def submit(
 
     The storage must be a folder that every node shares. Exit code 75: the study is there already, or the cluster did not answer.
     """
-    from paretune.platform.clusters.jobs import JobServer, Order
+    from paretune.platform.clusters.jobs import JobServer
+    from paretune.platform.clusters.order import Order
     from paretune.platform.study.api import read_spec
     from paretune.platform.study.plan import build_plan
 

@@ -11,7 +11,7 @@ from paretune.platform.cli.group import INTERRUPT_EXIT, examples
 TEMPORARY_EXIT = 75
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType):  # type: ignore[type-arg]  # not generic in earlier releases
     """`3x32x32` as a tuple."""
 
     name = "shape"
@@ -70,7 +70,8 @@ def measure(
     Ctrl-C stops; the same command goes on.
     """
     from paretune.platform.execution.stop import Interrupted
-    from paretune.platform.study.measuring import Campaign, SpaceChoice, TargetChoice
+    from paretune.platform.study.measuring import Campaign
+    from paretune.platform.study.opening import SpaceChoice, TargetChoice
 
     if layers == (networks is not None):
         raise BadInput("give either --layers (a lookup table) or --networks N (a training set)")

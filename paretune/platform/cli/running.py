@@ -51,8 +51,9 @@ def run(
     """Run a new study: search, retrain the front with fresh seeds, test it once, write the report and the networks."""
     from paretune.platform.execution.cluster import check_address
     from paretune.platform.study.api import read_spec
+    from paretune.platform.study.creation import SpecSource, start_study
     from paretune.platform.study.plan import build_plan
-    from paretune.platform.study.study import SpecSource, run_study, start_study
+    from paretune.platform.study.study import run_study
 
     values = overrides_of(overrides)
     if name is not None:

@@ -18,7 +18,7 @@ from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
 from paretune.hardware import HARDWARE
-from paretune.hardware.targets import Target, load_target, target_names
+from paretune.hardware.target_files import Target, load_target, target_names
 from paretune.platform.cli.studies import again, study_folders
 from paretune.platform.mirror import MirrorState, mirror_state
 from paretune.platform.record.history import History

@@ -79,7 +79,7 @@ def end(loaded: LoadedCluster, announce: Announce) -> None:
 
 def _leave(cluster: Cluster, hosts: Sequence[tuple[NodeType, str]], announce: Announce) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
-        reasons = list(pool.map(lambda pair: _on_host(cluster, *pair, STOP, options=UNCHECKED), hosts))
+        reasons = list(pool.map(lambda pair: _on_host(cluster, pair[0], pair[1], STOP, options=UNCHECKED), hosts))
     for (_, host), told in zip(hosts, reasons, strict=True):
         announce(f"{host}: {'left' if told is None else f'not reached, so its Ray ends by itself once it misses the head: {told}'}")
 

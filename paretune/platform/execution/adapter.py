@@ -60,8 +60,8 @@ class TuneSearcher(RaySearcher):
         start: Sequence[Mapping[str, Choice]] = (),
     ) -> None:
         super().__init__(
-            metric=[objective.metric for objective in problem.objectives],
-            mode=[objective.direction.value for objective in problem.objectives],
+            metric=[objective.metric for objective in problem.objectives],  # type: ignore[arg-type]  # several, as Tune's own code does
+            mode=[objective.direction.value for objective in problem.objectives],  # type: ignore[arg-type]
         )
         self._space, self._problem = space, problem
         if start:
@@ -78,7 +78,7 @@ class TuneSearcher(RaySearcher):
             raise BadInput(f"param_space sets {', '.join(overlap)}, which the search space decides; remove it there")
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Choice] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Choice] | str | None:  # type: ignore[override]  # FINISHED is a string
         """Named decisions of a new candidate, None to be asked again later, FINISHED when the space is exhausted."""
         proposal = self._dialogue.ask()
         if proposal is None:
@@ -175,7 +175,7 @@ class PhaseSearcher(RaySearcher):
         """Called by Tune."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:  # type: ignore[override]  # FINISHED is a string
         """The next job as a Tune config."""
         while True:  # ends: each turn hands out a job, finishes, or waits for one of finitely many jobs at the stations
             if self._left == 0 or self.done or self.error or self.closing:

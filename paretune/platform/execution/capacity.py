@@ -66,7 +66,8 @@ def _configured_types() -> tuple[NodeType, ...] | None:
     path = _autoscaling_file(gcs_address())
     if path is None:
         return None
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text())

@@ -180,7 +180,7 @@ class JobScheduler(FIFOScheduler):
     """
 
     def __init__(self, searcher: PhaseSearcher, slots: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._searcher, self._slots = searcher, slots
         self._mended = False
         self.artifacts: Path | None = None
@@ -196,7 +196,7 @@ class JobScheduler(FIFOScheduler):
             self.artifacts = experiment.parents[1]
         controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
         self._searcher.on_idle = lambda: _let_idle_workers_go(controller, pump=self._searcher.num_live == 0)
-        cache = getattr(controller, "_actor_cache", None)
+        cache: Any = getattr(controller, "_actor_cache", None)
         if hasattr(cache, "increase_max"):
             cache.increase_max(trial.placement_group_factory, by=self._slots)
         reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
@@ -206,7 +206,7 @@ class JobScheduler(FIFOScheduler):
         keep = getattr(controller, "_maybe_cache_trial_actor", None)
         if keep is not None:
             controller._maybe_cache_trial_actor = lambda ended: ended.trial_id not in self._searcher.leaving and keep(ended)
-        manager = getattr(controller, "_actor_manager", None)
+        manager: Any = getattr(controller, "_actor_manager", None)
         failed = getattr(manager, "_actor_task_failed", None)
         if failed is not None:
             manager._actor_task_failed = lambda *task, exception, **named: failed(*task, exception=_as_actor_error(exception), **named)

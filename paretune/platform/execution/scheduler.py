@@ -34,7 +34,7 @@ class MultiObjectiveASHA(FIFOScheduler):
     """
 
     def __init__(self, problem: Problem, *, max_t: int, min_t: int = 1, eta: int = 3, time_attr: str = "training_iteration") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         ladder = Ladder(min_epochs=min_t, max_epochs=max_t, eta=eta)
         self._problem, self._time_attr = problem, time_attr
         self._milestones = ladder.epochs

@@ -23,7 +23,7 @@ class Slate:
     folder: str
     environment: dict[str, str]
     handlers: dict[signal.Signals, Any]
-    mask: set[signal.Signals]
+    mask: set[int | signal.Signals]
     """Blocked signals."""
     umask: int
     import_path: list[str]

@@ -133,7 +133,8 @@ def compare(connection: sqlite3.Connection, path: Path, copied: Sequence[Row]) -
     Raises:
         LedgerDamaged: the ledger fails its checksums.
     """
-    common, here = 0, []
+    common = 0
+    here: list[Row] = []
     for row in verified_rows(connection, path):
         if not here and row[0] <= len(copied) and row[3] == copied[row[0] - 1][3]:
             common = row[0]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from paretune.core.errors import SpecError, SpecProblem
 from paretune.core.metrics import si_name
-from paretune.hardware.targets import load_target
+from paretune.hardware.target_files import load_target
 from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, dotted, from_python, place, plain, shortened
 from paretune.platform.spec.plugins import WRITTEN

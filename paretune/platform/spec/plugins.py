@@ -10,7 +10,7 @@ from paretune.core.derived import DERIVED
 from paretune.core.errors import BadInput, UnknownName
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.hardware.targets import Target
+from paretune.hardware.target_files import Target
 from paretune.platform.spec.nodes import Scalar, shortened
 from paretune.platform.spec.options import options_model
 from paretune.platform.spec.suggest import did_you_mean, nearest

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from paretune.core.errors import BadInput, SpecError
-from paretune.hardware.targets import Target
+from paretune.hardware.target_files import Target
 from paretune.platform.spec.nodes import Loc, Scalar
 
 ReadTarget: TypeAlias = Callable[[str, str], Target]

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from paretune.hardware.targets import Target, load_target, target_names
+from paretune.hardware.target_files import Target, load_target, target_names
 from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.record.ledger_copy import has_copy
 from paretune.platform.record.shared import find_shared, restore
 from paretune.platform.spec.compare import refuse_changes, spec_changes
 from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
+from paretune.platform.study.creation import SpecSource, start_study
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.progress import Progress
 from paretune.platform.study.starts import start_reader
-from paretune.platform.study.study import SpecSource, StudyResult, read_history, run_study, start_study
+from paretune.platform.study.study import StudyResult, read_history, run_study
 
 
 def run(

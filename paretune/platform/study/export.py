@@ -13,8 +13,9 @@ from paretune.platform.execution.evaluator import evaluate_here
 from paretune.platform.record.history import History, Record
 from paretune.platform.record.summary import best_seed
 from paretune.platform.study.api import recorded_spec
+from paretune.platform.study.phases import job_factory
 from paretune.platform.study.plan import build_plan
-from paretune.platform.study.study import job_factory, read_history
+from paretune.platform.study.study import read_history
 
 
 def export_candidate(folder: Path, ask_index: int, target: Path, *, announce: Callable[[str], None] = lambda _: None) -> Path:

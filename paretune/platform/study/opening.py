@@ -10,7 +10,7 @@ from paretune.core.errors import BadInput, UnknownName
 from paretune.core.protocols import Device, SearchSpace
 from paretune.core.registry import Registry
 from paretune.hardware import HARDWARE
-from paretune.hardware.targets import SUFFIXES, load_target, target_names
+from paretune.hardware.target_files import SUFFIXES, load_target, target_names
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.api import read_spec
 from paretune.platform.study.plan import build_plan

@@ -1,46 +1,37 @@
-"""A study from its plan to its published networks: create, run, resume. The ledger is the truth; the rest can be made again from it."""
+"""A study from its ledger to its published networks: run and resume. The ledger is the truth; the rest can be made again from it."""
 
 import contextlib
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paretune.core.canonical import fingerprint
-from paretune.core.errors import BadInput, SpecChanged
+from paretune.core.errors import SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
-from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.final_phase import FinalPhase
-from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.head import HeadWatch
 from paretune.platform.execution.nodes import check_nodes
 from paretune.platform.execution.phase import PhaseContext
-from paretune.platform.execution.search_phase import PATIENCE_S, Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import recall
 from paretune.platform.mirror import MirrorState, start_mirror
-from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
-from paretune.platform.record.jobs import Evaluator, JobFactory, StageEvaluator
+from paretune.platform.record.jobs import Evaluator, StageEvaluator
 from paretune.platform.record.ledger import Ledger, read_events
-from paretune.platform.record.lock import StudyLock
 from paretune.platform.record.shared import link_shared
 from paretune.platform.report import write_figures, write_report
-from paretune.platform.spec.compare import ROADS
+from paretune.platform.study.creation import SpecSource
 from paretune.platform.study.executor import Executor
 from paretune.platform.study.networks import publish_networks
+from paretune.platform.study.phases import job_factory, protocol_digest, search_phase
 from paretune.platform.study.places import shared_folder, ways_to_resume
 from paretune.platform.study.plan import Plan
 from paretune.platform.study.progress import Progress
-from paretune.platform.study.provenance import provenance
 from paretune.platform.study.staffing import plan_staffing
 
 MIRROR_DRAIN_S = 20.0
 MIRROR_STOP_S = 5.0
-UNBEGUN = {"created", "opened", "staffed"}
-"""Events of a study that has not asked for a candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,78 +53,6 @@ class StudyResult:
             {"candidate": record.job.ask_index, "choices": dict(record.choices), "metrics": dict(record.metrics)}
             for record in self.history.front()
         ]
-
-
-def protocol_digest(plan: Plan) -> str:
-    """Digest of everything beside the architecture that decides a result; part of every job's id."""
-    spec = plan.spec.model_dump(mode="json")
-    hardware = {
-        name: {"kind": target["kind"], "options": {option: value for option, value in target["options"].items() if option not in ROADS}}
-        for name, target in spec["hardware"].items()
-    }
-    # Only where it is said, so that studies of earlier versions keep their digest.
-    training = {"training": {**spec["training"], "epochs": None}} if plan.spec.training.hardware_aware else {}
-    return fingerprint({"task": spec["task"], "space": spec["space"], "hardware": hardware, "data": plan.task.digest(), **training})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecSource:
-    """Where a spec came from, kept so that a resume can read it again."""
-
-    text: str
-    """The user's file, word for word."""
-    overrides: Mapping[str, Any]
-    """Field path -> value that replaced the file's."""
-
-
-def create_study(plan: Plan, source: SpecSource) -> Path:
-    """Make the folder and ledger of a new study; its folder.
-
-    Raises:
-        BadInput: a study of this name is there already.
-    """
-    folder = Path(plan.spec.storage) / plan.spec.name
-    shared = shared_folder(plan.spec, folder)
-    header = Header(
-        name=plan.spec.name,
-        spec=plan.spec.model_dump(mode="json"),
-        spec_text=source.text,
-        overrides={**source.overrides, "seed": plan.spec.seed},
-        decisions=plan.space.decisions,
-        problem=plan.problem,
-        metrics=plan.metrics,
-        protocol=protocol_digest(plan),
-        provenance={**provenance(data_digest=plan.task.digest()), "space_size": str(plan.space.size)},
-    )
-    Ledger.create(folder, header.as_json(), shared=shared).close()
-    return folder
-
-
-def start_study(plan: Plan, source: SpecSource, run: Callable[[Path], StudyResult]) -> StudyResult:
-    """Create a study and run it. One that is refused before it asked for a candidate leaves no folder behind.
-
-    Args:
-        plan: of the study.
-        source: of its spec.
-        run: runs the study in the folder that it is given.
-
-    Raises:
-        BadInput: a study of this name is there already, or it is refused.
-        ParetuneError: what `run` raises.
-    """
-    folder = Path(plan.spec.storage) / plan.spec.name
-    shared = shared_folder(plan.spec, folder)
-    made = [path for path in (folder, shared) if path is not None and not path.exists()]
-    create_study(plan, source)
-    try:
-        return run(folder)
-    except BadInput:
-        if {event.kind for event in read_events(folder)} <= UNBEGUN:
-            lock = StudyLock.acquire(folder)
-            for path in made:
-                shutil.rmtree(path, ignore_errors=True)
-            lock.release()
-        raise
 
 
 def read_history(folder: Path) -> History:
@@ -281,7 +200,7 @@ def _run_phases(
         context.record([("staffed", {"stations": executor.stations_by_tag})])
         with contextlib.closing(executor):
             if "search" not in history.phases:
-                search = _search_phase(plan, context)
+                search = search_phase(plan, context)
                 # Of a search with rungs nobody knows the number of jobs.
                 reason = executor.run(search, title="search", total=None if plan.ladder else spec.budget.trials)
                 context.record([("phase", {"name": "search", "reason": reason})])
@@ -292,47 +211,3 @@ def _run_phases(
             else:
                 reason = "none asked for"
             context.record([("phase", {"name": "final", "reason": reason})])
-
-
-def job_factory(plan: Plan) -> JobFactory:
-    """Makes the jobs of a study."""
-    spec = plan.spec
-    return JobFactory(
-        study_seed=spec.seed,
-        protocol=protocol_digest(plan),
-        search_epochs=spec.training.epochs,
-        final_epochs=spec.final.epochs if spec.final else spec.training.epochs,
-        hardware=frozenset(plan.costs.hardware_decisions),
-        rungs=plan.ladder.epochs if plan.ladder else (),
-    )
-
-
-def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
-    spec = plan.spec
-    budget = Budget(trials=spec.budget.trials, time_s=spec.budget.time_s)
-    searcher, factory = plan.make_searcher(), job_factory(plan)
-    if spec.fidelity is None or plan.ladder is None:
-        return SearchPhase(
-            context,
-            searcher=searcher,
-            space=plan.space,
-            mode=spec.run.mode,
-            budget=budget,
-            factory=factory,
-            screen=plan.free,
-            patience_s=PATIENCE_S,
-        )
-    forecast = CurveForecast(problem=plan.problem, metrics=plan.metrics, num_epochs=plan.ladder.max_epochs)
-    return FidelityPhase(
-        context,
-        searcher=searcher,
-        space=plan.space,
-        mode=spec.run.mode,
-        budget=budget,
-        factory=factory,
-        screen=plan.free,
-        ladder=plan.ladder,
-        cohort=spec.fidelity.cohort,
-        forecast=forecast if spec.fidelity.extrapolate else None,
-        patience_s=PATIENCE_S,
-    )

@@ -171,7 +171,7 @@ def open_model(target: str) -> CostModel | ArchitectureCostModel:
     return model
 
 
-def predict(model: CostModel | ArchitectureCostModel, space: SearchSpace, genotypes_ND: NDArray[np.int8]) -> Mapping[str, Estimates]:
+def predict(model: CostModel | ArchitectureCostModel, space: SearchSpace, genotypes_ND: NDArray[np.int16]) -> Mapping[str, Estimates]:
     """What a model says of architectures; designs are each decision's first choice."""
     designs = _first_design(model)
     if isinstance(model, ArchitectureCostModel):
