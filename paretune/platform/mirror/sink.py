@@ -23,7 +23,7 @@ PAGE_RUNS = 1000
 TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 NEAR_S, NEAR_CONNECTIONS, FAR_CONNECTIONS = 0.03, 2, 6
 """Requests at a time to a server or a database, by how long a small one takes. Two keep a server with one worker busy that is near; with
-four it used a tenth more processor time and opened more connections to its database than it keeps. To one that is far, or that
+four it was no faster, and opened more connections to its database than it keeps. To one that is far, or that
 delays each answer as MLflow with several workers does, most of a request is waiting. A SQLite file has one writer."""
 LOOKS = 5
 UPLOAD_TIMEOUT_S = 60
