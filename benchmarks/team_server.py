@@ -109,9 +109,12 @@ def step_back(*pids: int) -> None:
 
 
 def processor_s(word: str) -> float:
-    """Processor time so far of the processes that this one started, directly or not, and whose command has a word in it."""
-    found = [child for child in psutil.Process().children(recursive=True) if word in " ".join(child.cmdline())]
-    return sum(child.cpu_times().user + child.cpu_times().system for child in found)
+    """Processor time so far of the processes that this one started, directly or not, and whose command has a word in it.
+
+    Those that they started and that have ended count too: PostgreSQL has a process for each connection.
+    """
+    found = [child.cpu_times() for child in psutil.Process().children(recursive=True) if word in " ".join(child.cmdline())]
+    return sum(times.user + times.system + times.children_user + times.children_system for times in found)
 
 
 def _wait_for_port(port: int, server: "subprocess.Popen[bytes]") -> None:

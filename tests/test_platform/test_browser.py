@@ -109,6 +109,8 @@ def test_the_mlflow_pages_show_the_study_and_its_front(browser: Browser, sample_
         browser.open(url, width=1500)
         browser.until(f"document.body?.innerText.includes('Comparing {len(front)} Runs')")
         browser.until(f"document.body?.innerText.includes('candidate {front[0].job.ask_index}')")
+        compared = browser.evaluate("[...document.body.innerText.matchAll(/^candidate (\\d+)$/gm)].map((found) => Number(found[1]))")
+        assert compared[: len(front)] == [record.job.ask_index for record in front]  # the best in the first objective first
         browser.until("document.querySelectorAll('.js-plotly-plot .parcoords, .js-plotly-plot canvas').length")
         (experiment,) = json.loads(unquote(url.partition("experiments=")[2]))
         browser.open(f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART")

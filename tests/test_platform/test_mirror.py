@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import pytest
 
 from paretune.core.trial import Outcome
 from paretune.platform.mirror import mirror_state, start_mirror, sync
+from paretune.platform.mirror.__main__ import remember_missing
 from paretune.platform.mirror.lock import ProcessLock
 from paretune.platform.mirror.names import entity_name, metric_name
 from paretune.platform.mirror.state import MIRROR_FILE
@@ -97,6 +99,16 @@ def test_metrics_are_named_with_the_unit_of_their_values() -> None:
         "peak_memory_bytes",
         "accuracy",
     ]
+
+
+def test_modules_that_are_not_installed_are_looked_for_once_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("paretune_no_such_module", "colorsys", "json")
+    for name in names[:2]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    remember_missing(names)
+    assert sys.modules.pop("paretune_no_such_module", "not remembered") is None
+    assert "colorsys" not in sys.modules  # installed: whoever needs it imports it
+    assert sys.modules["json"] is json
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 
 from paretune.core.errors import BadInput
 from paretune.platform.mirror import sync
-from paretune.platform.mirror.ui import serve_ui, ui_server
+from paretune.platform.mirror.ui import serve_ui, spread, ui_server
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -63,6 +63,14 @@ def test_the_page_of_the_front_is_served_on_loopback_until_interrupted(sample_st
     assert started
     assert psutil.wait_procs(started, timeout=10)[1] == []
     assert sorted(path.name for path in tmp_path.iterdir() if "mlruns" in path.name) == []
+
+
+def test_a_large_front_is_compared_by_members_evenly_spaced_with_both_ends() -> None:
+    members = [str(number) for number in range(10)]
+    assert spread(members, 4) == ["0", "3", "6", "9"]
+    assert spread(members, 2) == ["0", "9"]
+    assert spread(members, 10) == spread(members, 20) == members
+    assert len(set(spread([str(number) for number in range(21)], 20))) == 20
 
 
 def test_a_store_that_is_not_there_and_a_taken_port_are_said(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from paretune.core.errors import ParetuneError
@@ -23,6 +25,10 @@ SETTINGS = {
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+
+
+LOOKED_FOR = ("dbruntime", "IPython", "pyspark")
+"""Modules of other people's clusters and notebooks that MLflow tries to import for the headers of every request."""
 
 
 class _PlainFormatter(logging.Formatter):
@@ -50,6 +56,16 @@ def main() -> int:
     return _run(options.folder, options.experiment, orders, background=options.background)
 
 
+def remember_missing(names: Iterable[str]) -> None:
+    """Let later imports of modules that are not installed fail at once.
+
+    Python looks through the whole path again each time: for MLflow's three, a quarter of the mirror's processor time.
+    """
+    for name in names:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            sys.modules[name] = None  # type: ignore[assignment] - Python's own mark for a module that cannot be imported
+
+
 def _step_back() -> None:
     """Run only when no processor has anything else to do. Niceness is not enough: Ray gives its workers 15."""
     os.nice(NICENESS)
@@ -70,6 +86,7 @@ def _run(folder: Path, experiment: str | None, orders: Orders, *, background: bo
         if background:
             _step_back()
             _await_first_result(folder, orders)
+        remember_missing(LOOKED_FOR)
         from paretune.platform.mirror.follow import run_mirror  # brings MLflow in, after the environment was set
         from paretune.platform.spec.environment import resolve_env
 

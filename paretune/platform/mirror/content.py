@@ -5,8 +5,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from paretune.core.genotype import Decision
 from paretune.core.trial import Outcome
 from paretune.platform.mirror.names import entity_name, metric_name, metric_value, tag_text
 from paretune.platform.record.header import Header
@@ -79,14 +81,13 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
         "paretune.candidate": str(job.ask_index),
         OUTCOME_TAG: evaluation.outcome.value,
         "paretune.genotype": tag_text(json.dumps(list(job.genotype), separators=(",", ":"))),
-        "paretune.architecture": tag_text(json.dumps(dict(record.choices), ensure_ascii=False)),
         "paretune.seed": str(job.seed),
     }
     tags |= {} if final else {FRONT_TAG: _text(on_front)}
     tags |= {"paretune.epochs": f"{job.epochs} of {job.schedule_epochs}"} if job.schedule_epochs else {}
     tags |= {"paretune.message": tag_text(evaluation.message)} if evaluation.message else {}
     tags |= {"paretune.worker": tag_text(evaluation.worker)} if evaluation.worker else {}
-    numeric = {decision.name for decision in header.decisions if decision.is_numeric}
+    numeric = _numeric(header.decisions)
     tags |= {choice_tag(name): tag_text(str(choice)) for name, choice in record.choices.items() if name not in numeric}
     params = {entity_name(name): str(choice) for name, choice in record.choices.items() if name in numeric}
     duration_ms = max(round(1000 * evaluation.duration_s), 0)
@@ -104,6 +105,12 @@ def candidate_content(record: Record, header: Header, *, study_id: str, on_front
         duration_ms=duration_ms,
         failed=evaluation.outcome in FAILED,
     )
+
+
+@lru_cache(maxsize=4)
+def _numeric(decisions: tuple[Decision, ...]) -> frozenset[str]:
+    """Names of the decisions whose choices are numbers."""
+    return frozenset(decision.name for decision in decisions if decision.is_numeric)
 
 
 def _how_far(job: Job) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 from paretune.core.metrics import unit_of
 from paretune.platform.record.redaction import plain
@@ -14,6 +15,7 @@ UNITS = {"s": ("ms", 1e3), "j": ("mj", 1e3), "w": ("mw", 1e3)}
 """Unit inside -> (unit in MLflow, factor). Bytes, areas and pure numbers stay as they are."""
 
 
+@lru_cache(maxsize=4096)
 def entity_name(name: str) -> str:
     """A name that MLflow takes: other characters become `_` and a digest tells names apart that would then be equal.
 
@@ -25,6 +27,7 @@ def entity_name(name: str) -> str:
     return f"{mapped.strip(' .') or 'name'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
+@lru_cache(maxsize=4096)
 def metric_name(name: str) -> str:
     """A metric's name in MLflow, with the unit of its values there: `host.latency_s` -> `host.latency_ms`."""
     unit = unit_of(name)

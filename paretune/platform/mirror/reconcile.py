@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from paretune.platform.mirror.artifacts import Uploads, network_files, study_files
@@ -49,7 +49,8 @@ class Reconciler:
         self._live, self._memory, self._sink, self._study_id = live, memory, sink, study_id
         self._num_seen = 0
         self._waiting: dict[str, Record] = {}
-        self._failures: Counter[str] = Counter()
+        self._marked = {row.key for row in memory.rows.values() if row.front != "false"}
+        """Keys of the runs that are tagged as members of the front, or whose tag is not known."""
         self._sender, self._uploads = Sender(sink, study_id), Uploads(memory, sink)
         self._status_due_s = 0.0
         self._checked = False
@@ -69,7 +70,7 @@ class Reconciler:
         """
         self._take_in()
         parent = self._parent()
-        batch = sorted(self._waiting.values(), key=lambda record: self._failures[record.job.id])[:BATCH_RUNS]
+        batch = list(islice(self._waiting.values(), BATCH_RUNS))
         front = self._live.front_keys()
         self._send(batch, parent, front)
         behind = self._log_progress(parent)
@@ -189,11 +190,12 @@ class Reconciler:
         """Remember what became of a run; whether the server answered."""
         row, error = delivery.parcel.row, delivery.error
         self._memory.save([row])
-        self._failures[row.key] += 1
+        self._marked.add(row.key)
+        del self._waiting[row.key]
         if isinstance(error, Refused):
             logger.error("candidate %d: MLflow refuses its run: %s", record.job.ask_index, error)
-        if error is None or isinstance(error, Refused):
-            del self._waiting[row.key]
+        elif error is not None:
+            self._waiting[row.key] = record  # behind those that have not been tried
         return not isinstance(error, Unavailable)
 
     def _log_progress(self, parent: RunRow) -> bool:
@@ -213,17 +215,22 @@ class Reconciler:
 
     def _move_front(self, front: set[str]) -> None:
         """Tag candidates that came to the front or left it."""
-        for record in self._live.finished[: self._num_seen]:
-            row = self._memory.rows.get(record.job.id)
-            wanted = _text(record.job.id in front)
-            if record.job.purpose is not Purpose.SEARCH or row is None or row.run_id is None or row.state != "done" or row.front == wanted:
+        records = self._live.history.records
+        for key in sorted(front | self._marked):
+            row, record, wanted = self._memory.rows.get(key), records.get(key), _text(key in front)
+            if record is None or record.job.purpose is not Purpose.SEARCH:
+                self._marked.discard(key)
                 continue
-            try:
-                self._sink.set_tag(row.run_id, FRONT_TAG, wanted)
-            except (Gone, Refused) as error:
-                logger.warning("candidate %d: its run cannot be tagged: %s", record.job.ask_index, error)
-            row.front = wanted
-            self._memory.save([row])
+            if row is None or row.run_id is None or row.state != "done":
+                continue
+            if row.front != wanted:
+                try:
+                    self._sink.set_tag(row.run_id, FRONT_TAG, wanted)
+                except (Gone, Refused) as error:
+                    logger.warning("candidate %d: its run cannot be tagged: %s", record.job.ask_index, error)
+                row.front = wanted
+                self._memory.save([row])
+            (self._marked.add if key in front else self._marked.discard)(key)
 
     def _remove_doubles(self) -> None:
         """A request whose answer was lost may have been carried out after we looked."""

@@ -40,11 +40,17 @@ class Sender:
     def __init__(self, sink: Sink, study_id: str) -> None:
         self._sink, self._study_id = sink, study_id
         self._failed = Event()
-        self._pool = ThreadPoolExecutor(sink.num_connections, thread_name_prefix="mirror")
+        self._pool: ThreadPoolExecutor | None = None
 
     def send(self, parcels: Iterable[Parcel], parent_id: str) -> Iterator[Delivery]:
-        """Write runs; the deliveries come as they end, and those that never began do not come."""
+        """Write runs; the deliveries come as they end, and those that never began do not come.
+
+        Raises:
+            Unavailable: MLflow fails before the first.
+        """
         self._failed.clear()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._sink.num_connections, thread_name_prefix="mirror")
         futures = [self._pool.submit(self._deliver, parcel, parent_id) for parcel in parcels]
         for future in as_completed(futures):
             delivery = future.result()

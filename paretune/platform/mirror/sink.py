@@ -4,7 +4,8 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,8 +21,11 @@ from paretune.platform.mirror.names import entity_name
 PARENT_TAG = "mlflow.parentRunId"
 PAGE_RUNS = 1000
 TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-CONNECTIONS = 4
-"""Requests at a time to a server or a database of its own: most of each is waiting. One to a SQLite file, which has one writer."""
+NEAR_S, NEAR_CONNECTIONS, FAR_CONNECTIONS = 0.03, 2, 6
+"""Requests at a time to a server or a database, by how long a small one takes. Two keep a server with one worker busy that is near; with
+four it was no faster, and opened more connections to its database than it keeps. To one that is far, or that
+delays each answer as MLflow with several workers does, most of a request is waiting. A SQLite file has one writer."""
+LOOKS = 5
 UPLOAD_TIMEOUT_S = 60
 """For the answer to a file, which the server may first have to store elsewhere; other requests are answered at once."""
 
@@ -39,11 +43,20 @@ class Sink:
         self.experiment = experiment
         self._client: MlflowClient | None = None
         self._experiment_id: str | None = None
+        self._answer_s = 0.0
+        """How long a small request takes."""
 
     @property
     def num_connections(self) -> int:
-        """How many runs may be written at a time."""
-        return 1 if sqlite_path(self.uri) is not None else CONNECTIONS
+        """How many runs may be written at a time.
+
+        Raises:
+            Unavailable: as `connect`.
+        """
+        if sqlite_path(self.uri) is not None:
+            return 1
+        self.connect()
+        return NEAR_CONNECTIONS if self._answer_s < NEAR_S else FAR_CONNECTIONS
 
     def connect(self) -> str:
         """The experiment's id, once store and experiment are there.
@@ -62,6 +75,7 @@ class Sink:
                 else:
                     self._experiment_id = found.experiment_id
                 self._client = client
+                self._answer_s = min(_duration_s(lambda: client.get_experiment_by_name(self.experiment)) for _ in range(LOOKS))
         return self._experiment_id
 
     def create(self, content: RunContent, *, parent_id: str | None, start_ms: int) -> str:
@@ -149,6 +163,12 @@ class Sink:
             yield
         except Exception as error:  # any class: database drivers and HTTP clients raise their own
             raise sorted_error(error, self.uri) from error
+
+
+def _duration_s(call: Callable[[], object]) -> float:
+    start_s = time.monotonic()
+    call()
+    return time.monotonic() - start_s
 
 
 def _metrics(points: Sequence[Point], start_ms: int) -> list[Metric]:

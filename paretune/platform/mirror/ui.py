@@ -22,7 +22,9 @@ from paretune.core.errors import BadInput, TemporaryError
 from paretune.platform.mirror.address import is_server, shown, sqlite_path, without_login, without_secrets
 from paretune.platform.mirror.content import FRONT_TAG, KEY_TAG, STUDY_ID_TAG
 from paretune.platform.mirror.state import study_id
-from paretune.platform.mirror.view import View, compare_page, page
+from paretune.platform.mirror.view import View, compare_page, order, page
+from paretune.platform.record.header import Header
+from paretune.platform.record.ledger import read_events
 from paretune.platform.spec.environment import resolve_env
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ HOST = "127.0.0.1"
 START_S = 90.0
 """The server imports much; on a busy machine it takes half a minute."""
 STOP_S = 8.0
-COMPARED_RUNS = 40
-"""Members of the front on the compare page: more make an address that browsers cut."""
+FRONT_RUNS = 1000
+COMPARED_RUNS = 20
+"""Members of the front on the compare page. It asks the server for the files of each, and draws a column of a table for each."""
 SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 8 processes of 100 MB each for features that are not used here
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -132,10 +135,18 @@ def _page(client: "MlflowClient", base_url: str, study: str, folder: Path, view:
     experiment_id = parents[0].info.experiment_id
     if view is not View.COMPARE:
         return page(view, experiment_id, study)
-    front = client.search_runs([experiment_id], f"{of_study} and tags.`{FRONT_TAG}` = 'true'", max_results=COMPARED_RUNS)
+    key, ascending = order(Header.from_json(read_events(folder)[0].body))
+    best_first = [f"{key} {'ASC' if ascending else 'DESC'}"]
+    front = client.search_runs([experiment_id], f"{of_study} and tags.`{FRONT_TAG}` = 'true'", max_results=FRONT_RUNS, order_by=best_first)
     if len(front) < 2:
         return page(View.CANDIDATES, experiment_id, study)
-    return compare_page(experiment_id, [run.info.run_id for run in front])
+    return compare_page(experiment_id, spread([run.info.run_id for run in front], COMPARED_RUNS))
+
+
+def spread(members: list[str], count: int) -> list[str]:
+    """At most `count` of at least two members, evenly spaced, both ends among them: of ten, four are the 1st, 4th, 7th and 10th."""
+    last = len(members) - 1
+    return members if len(members) <= count else [members[round(number * last / (count - 1))] for number in range(count)]
 
 
 def _free_port(port: int | None) -> int:

@@ -23,6 +23,8 @@ MAX_DECISIONS = 12
 MAX_METRICS = 10
 MAX_CHARTS = 6
 SECTION = "paretune"
+WORKFLOW = "workflowType=machine_learning"
+"""Has MLflow show its pages for trained models. Its default is pages for language models, for which it loads the newest 50 runs besides."""
 
 
 class View(StrEnum):
@@ -47,12 +49,18 @@ def page(view: View, experiment_id: str, study_id: str) -> str:
     """Address of a table or chart page, relative to the server's."""
     shown = View.CANDIDATES if view is View.CANDIDATES else View.FRONT
     mode = "CHART" if view is View.CHARTS else "TABLE"
-    return f"#/experiments/{experiment_id}/runs?compareRunsMode={mode}&viewStateShareKey={_key(shown, study_id)}"
+    return f"#/experiments/{experiment_id}/runs?compareRunsMode={mode}&viewStateShareKey={_key(shown, study_id)}&{WORKFLOW}"
 
 
 def compare_page(experiment_id: str, run_ids: list[str]) -> str:
     """Address of the page that compares runs, relative to the server's."""
-    return f"#/compare-runs?runs={_quoted(run_ids)}&experiments={_quoted([experiment_id])}"
+    return f"#/compare-runs?runs={_quoted(run_ids)}&{WORKFLOW}&experiments={_quoted([experiment_id])}"
+
+
+def order(header: Header) -> tuple[str, bool]:
+    """What the runs of a study are ordered by, and whether the smallest come first: the best in the first objective do."""
+    objective = header.problem.objectives[0]
+    return f"metrics.`{metric_name(objective.metric)}`", objective.direction is Direction.MIN
 
 
 def _quoted(values: list[str]) -> str:
@@ -85,10 +93,11 @@ def _state(header: Header, search: str, num_decisions: int) -> dict[str, Any]:
     numeric = [entity_name(decision.name) for decision in decisions if decision.is_numeric]
     columns = [f"metrics.`{name}`" for name in [*metrics, *more[: MAX_METRICS - len(metrics)]]]
     columns += [f"params.`{entity_name(item.name)}`" if item.is_numeric else f"tags.`{choice_tag(item.name)}`" for item in decisions]
+    key, ascending = order(header)
     return {
         "searchFilter": search,
-        "orderByKey": f"metrics.`{metrics[0]}`",
-        "orderByAsc": objectives[0].direction is Direction.MIN,
+        "orderByKey": key,
+        "orderByAsc": ascending,
         "selectedColumns": [*columns, f"tags.`{FRONT_TAG}`", f"tags.`{OUTCOME_TAG}`"],
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
