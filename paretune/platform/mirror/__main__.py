@@ -63,7 +63,7 @@ def remember_missing(names: Iterable[str]) -> None:
     """
     for name in names:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
-            sys.modules[name] = None  # type: ignore[assignment] - Python's own mark for a module that cannot be imported
+            sys.modules[name] = None  # type: ignore[assignment]  # Python's own mark for a module that cannot be imported
 
 
 def _step_back() -> None:
