@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.core.accuracy_devices import RacingHardware
 from paretune.core.canonical import fingerprint
 from paretune.core.errors import BadInput, SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
@@ -17,6 +18,7 @@ from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.head import HeadWatch
 from paretune.platform.execution.nodes import check_nodes
 from paretune.platform.execution.phase import PhaseContext
+from paretune.platform.execution.racing import RivalFront
 from paretune.platform.execution.search_phase import PATIENCE_S, Budget, SearchPhase
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import recall
@@ -311,6 +313,8 @@ def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
     spec = plan.spec
     budget = Budget(trials=spec.budget.trials, time_s=spec.budget.time_s)
     searcher, factory = plan.make_searcher(), job_factory(plan)
+    races = any(isinstance(device, RacingHardware) and device.racing for device in plan.devices.values())
+    rivals = RivalFront(plan.problem, spec.run.mode, searcher.tells_before) if races else None
     if spec.fidelity is None or plan.ladder is None:
         return SearchPhase(
             context,
@@ -321,6 +325,7 @@ def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
             factory=factory,
             screen=plan.free,
             patience_s=PATIENCE_S,
+            rivals=rivals,
         )
     forecast = CurveForecast(problem=plan.problem, metrics=plan.metrics, num_epochs=plan.ladder.max_epochs)
     return FidelityPhase(
@@ -335,4 +340,5 @@ def _search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
         cohort=spec.fidelity.cohort,
         forecast=forecast if spec.fidelity.extrapolate else None,
         patience_s=PATIENCE_S,
+        rivals=rivals,
     )
