@@ -41,7 +41,8 @@ SPACE = {
     "branches": [1],
     "widenings": list(WIDENINGS),
 }
-ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "programmings": 6, "images": 200}
+ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "images": 200}
+PROGRAMMINGS = 6
 EPOCHS = 4
 OBJECTIVES = (
     {"metric": "analog.accuracy_1d", "goal": "max", "reference": 0.5},
@@ -61,7 +62,7 @@ Tables: TypeAlias = dict[str, dict[str, dict[int, Table]]]
 """By task, training, and seed of the study that the networks were trained in."""
 
 
-def plan_of(task: str, *, study_seed: int, training: str = AWARE) -> Plan:
+def plan_of(task: str, *, study_seed: int, training: str = AWARE, programmings: int = PROGRAMMINGS) -> Plan:
     """The study of which candidates are evaluated here."""
     aware = {"hardware_aware": "analog"} if training == AWARE else {}
     spec = {
@@ -70,7 +71,7 @@ def plan_of(task: str, *, study_seed: int, training: str = AWARE) -> Plan:
         "seed": study_seed,
         "task": TASKS[task],
         "space": SPACE,
-        "hardware": {"chip": {"target": "hermes"}, "analog": ANALOG},
+        "hardware": {"chip": {"target": "hermes"}, "analog": {**ANALOG, "programmings": programmings}},
         "objectives": list(OBJECTIVES),
         "searcher": {"name": "random"},  # benchmarks make their own
         "budget": {"trials": 1000},

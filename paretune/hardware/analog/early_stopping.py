@@ -79,14 +79,14 @@ def mean_interval(values_n: Floats, planned: int, *, error: float, lowest: float
         lowest: that a value can be; the highest is 1.
         least: deviation at least to count with: values go in steps of an image, and a few may be equal by chance.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     known, left, mean = len(values_n), planned - len(values_n), float(values_n.mean())
     ends = (known * mean + left * lowest) / planned, (known * mean + left) / planned
-    if known < 2:
+    if known < 2 or not left:
         return ends
     deviation = max(float(values_n.std(ddof=1)), least)
-    half = float(t.ppf(1 - error, known - 1)) * deviation * math.sqrt(1 / known - 1 / planned)
+    half = -float(stdtrit(known - 1, error)) * deviation * math.sqrt(1 / known - 1 / planned)
     return max(mean - half, ends[0]), min(mean + half, ends[1])
 
 

@@ -308,6 +308,7 @@ def _details(report: "DriftReport") -> dict[str, Any]:
             "low": low,
             "high": high,
             "worst": float(report.accuracies[:, column].min()),
+            "accuracies": report.accuracies[:, column].tolist(),
             "logit_error": float(report.logit_errors[:, column].mean()),
         }
     low, high = report.avm_interval(confidence=CONFIDENCE)
