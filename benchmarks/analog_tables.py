@@ -41,8 +41,7 @@ SPACE = {
     "branches": [1],
     "widenings": list(WIDENINGS),
 }
-ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "images": 200}
-PROGRAMMINGS = 6
+ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "programmings": 6, "images": 200}
 EPOCHS = 4
 OBJECTIVES = (
     {"metric": "analog.accuracy_1d", "goal": "max", "reference": 0.5},
@@ -62,8 +61,8 @@ Tables: TypeAlias = dict[str, dict[str, dict[int, Table]]]
 """By task, training, and seed of the study that the networks were trained in."""
 
 
-def plan_of(task: str, *, study_seed: int, training: str = AWARE, programmings: int = PROGRAMMINGS) -> Plan:
-    """The study of which candidates are evaluated here."""
+def plan_of(task: str, *, study_seed: int, training: str = AWARE, analog: Mapping[str, Any] = ANALOG) -> Plan:
+    """The study of which candidates are evaluated here, perhaps with other options of the tiles."""
     aware = {"hardware_aware": "analog"} if training == AWARE else {}
     spec = {
         "version": 1,
@@ -71,7 +70,7 @@ def plan_of(task: str, *, study_seed: int, training: str = AWARE, programmings: 
         "seed": study_seed,
         "task": TASKS[task],
         "space": SPACE,
-        "hardware": {"chip": {"target": "hermes"}, "analog": {**ANALOG, "programmings": programmings}},
+        "hardware": {"chip": {"target": "hermes"}, "analog": dict(analog)},
         "objectives": list(OBJECTIVES),
         "searcher": {"name": "random"},  # benchmarks make their own
         "budget": {"trials": 1000},

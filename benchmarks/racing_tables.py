@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from search_store import RESULTS
 
 from paretune.core.genotype import named
 from paretune.hardware.analog.drift_report import DriftReport
+from paretune.hardware.analog.early_stopping import MINIMUM
 from paretune.hardware.analog.presets import AnalogPreset, preset
 from paretune.hardware.analog.times import time_name
 from paretune.platform.record.jobs import JobFactory, StageEvaluator
+from paretune.platform.record.parts import measuring, part_path
 from paretune.platform.study.plan import Plan
 
 FILE = RESULTS / "analog_racing.json"
@@ -36,6 +38,8 @@ PROGRAMMINGS = 10
 TIMES_S = (1.0, 86_400.0, 2_592_000.0)
 SEED = 0
 SAVE_EVERY = 8
+UNBEATABLE = {f"{TARGET}.accuracy_1d": 1.5, f"{TARGET}.avm": -1.5}
+"""Values that nothing can reach, so that the first look decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,15 @@ class Programmed:
     """Of a processor."""
     judge_s: float
     """Of a processor, for all programmings."""
+    stopped_s: float
+    """Of a processor, where it is stopped at the first look."""
 
     times_s: tuple[float, ...] = TIMES_S
     at_once: int = 1
+
+    def seconds(self, ran: int) -> float:
+        """Of a processor, to judge it with some programmings: what all and those at the first look took, and a line through them."""
+        return self.stopped_s + (self.judge_s - self.stopped_s) * (ran - MINIMUM) / (PROGRAMMINGS - MINIMUM)
 
     @property
     def preset(self) -> AnalogPreset:
@@ -77,7 +87,7 @@ class Programmed:
 
 def racing_plan() -> Plan:
     """The study of which candidates are evaluated here: that of `analog_search.py` with more programmings."""
-    return plan_of("digits", study_seed=SEED, programmings=PROGRAMMINGS)
+    return plan_of("digits", study_seed=SEED, analog={**ANALOG, "programmings": PROGRAMMINGS, "racing": True})
 
 
 def programmed(plan: Plan, genes: Genes) -> Programmed:
@@ -94,6 +104,10 @@ def programmed(plan: Plan, genes: Genes) -> Programmed:
         evaluator.measure(job, workspace, TARGET, plan.devices[TARGET], {})
         end_s = time.process_time()
         found: Any = evaluator.complete(job, workspace)
+        part_path(workspace, measuring(TARGET)).unlink()
+        again_s = time.process_time()
+        evaluator.measure(replace(job, rivals=(UNBEATABLE,)), workspace, TARGET, plan.devices[TARGET], {})
+        stopped_s = time.process_time() - again_s
     details = found.details["measurements"][TARGET]
     accuracies_RT = np.array([part["accuracies"] for part in details["drift"].values()]).T
     own = (f"{TARGET}.",)
@@ -104,7 +118,8 @@ def programmed(plan: Plan, genes: Genes) -> Programmed:
         digital_accuracy=details["digital_accuracy"],
         costs={name: value for name, value in found.metrics.items() if not name.startswith(own) and name in KEPT},
         train_s=round(middle_s - start_s, 2),
-        judge_s=round(end_s - middle_s, 2),
+        judge_s=round(end_s - middle_s, 3),
+        stopped_s=round(stopped_s, 3),
     )
 
 
@@ -125,6 +140,7 @@ def read_programmed(path: Path = FILE) -> list[Programmed]:
             costs=row["costs"],
             train_s=row["train_s"],
             judge_s=row["judge_s"],
+            stopped_s=row["stopped_s"],
         )
         for row in kept["networks"]
     ]
@@ -142,6 +158,7 @@ def write_programmed(networks: list[Programmed], path: Path = FILE) -> None:
                 "costs": item.costs,
                 "train_s": item.train_s,
                 "judge_s": item.judge_s,
+                "stopped_s": item.stopped_s,
             }
         )
         for item in networks

@@ -67,6 +67,13 @@ def test_a_target_that_races_also_tells_how_many_programmings_ran() -> None:
     assert found["hardware.tiles.racing_confidence"] == (14, "must be above 0.5 and below 1; got 95.0")
 
 
+def test_what_another_target_measures_cannot_be_raced_for_and_a_note_says_so() -> None:
+    racing = ("programmings: 3", "programmings: 6\n    racing: true\n  more: {kind: host}")
+    found = plan(racing, ("{metric: chip.energy_uj, goal: min, reference: 20}", "{metric: more.latency_ms, goal: min, reference: 20}"))
+    assert "hardware.tiles: objective 'more.latency_s' is measured elsewhere, so racing stops only what misses a limit" in found.notes
+    assert not any("racing" in note for note in plan(racing).notes)
+
+
 def test_mistakes_of_several_targets_are_told_at_once_with_their_lines() -> None:
     found = problems(
         ("times_s: [1s, 1d, 2d]", "times_s: [-1, 1h, 1s]"),
