@@ -94,7 +94,7 @@ class Analog:
         range_batches: int = 100,
         batch: int = 256,
         racing: bool = False,
-        racing_confidence: float = 0.95,
+        racing_confidence: float = 0.9,
     ) -> None:
         varied: dict[str, Any] = {"rows": rows, "columns": columns, "dac_bits": dac_bits, "adc_bits": adc_bits}
         varied |= {"output_noise": output_noise, "compensation": compensation}
