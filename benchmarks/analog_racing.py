@@ -30,7 +30,7 @@ from paretune.spaces.restricted import restricted
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 DEFAULT = 0.9
 CANDIDATES = 40
-SEEDS, QUICK_SEEDS = 20, 4
+SEEDS, QUICK_SEEDS = 10, 4
 METHODS: Mapping[str, tuple[dict[str, int], Literal["sync", "async"]]] = {"random": ({}, "async"), "nsga2": ({"population": 10}, "sync")}
 """Options, and when results are known: random search waits for none, so in `mode: sync` it would have no rivals."""
 

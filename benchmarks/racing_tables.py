@@ -1,6 +1,6 @@
 """Every programming of every network of a small analog space, kept in a file, so that races can be run again in no time.
 
-    python benchmarks/racing_tables.py [--limit N]    evaluates what results/analog_racing.json lacks; half an hour on one core
+    python benchmarks/racing_tables.py [--limit N]    evaluates what results/analog_racing.json lacks, 5 s of a processor each
 
 The networks are those of `analog_search.py`, trained for the same tiles, in the same order; each is programmed ten times. Processor time
 of training and of judging is kept beside them.
