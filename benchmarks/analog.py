@@ -8,7 +8,8 @@ Plain torch and all variants take turns, process time on the CPU, best of the re
 each programming at 1 s, 1 day and 30 days on 256 images; a variant is one programming at one time. Both engines have the same networks,
 tiles, ranges, images, times and batches; aihwkit draws its output noise afresh, ours does where the row says so. The goals are at
 batches of 256 images, as in the loop that they were set for; aihwkit is faster by 32, which further rows show. A candidate
-is a network that is built, trained and evaluated from beginning to end with each engine.
+is a network that is built, trained and evaluated from beginning to end with each engine. At last, what racing saves in a study
+(`analog_racing.py`): read from programmings that are kept in results/analog_racing.json, and one network anew.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from analog_racing import show_racing
 from goals import Goal, report_goals
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
@@ -225,6 +227,8 @@ def main() -> int:
     goals += drifting(presets, kit_times_s, repeats, options.device, with_kit=with_kit)
     if with_kit:
         candidates(presets["pcm"], kit_times_s, *((4, 1) if options.quick else (50, 5)))
+    if options.device == "cpu":
+        goals += show_racing(quick=options.quick)
     print(f"\n{time.process_time():.0f} s of the processor")
     return report_goals(goals)
 

@@ -61,8 +61,8 @@ Tables: TypeAlias = dict[str, dict[str, dict[int, Table]]]
 """By task, training, and seed of the study that the networks were trained in."""
 
 
-def plan_of(task: str, *, study_seed: int, training: str = AWARE) -> Plan:
-    """The study of which candidates are evaluated here."""
+def plan_of(task: str, *, study_seed: int, training: str = AWARE, analog: Mapping[str, Any] = ANALOG) -> Plan:
+    """The study of which candidates are evaluated here, perhaps with other options of the tiles."""
     aware = {"hardware_aware": "analog"} if training == AWARE else {}
     spec = {
         "version": 1,
@@ -70,7 +70,7 @@ def plan_of(task: str, *, study_seed: int, training: str = AWARE) -> Plan:
         "seed": study_seed,
         "task": TASKS[task],
         "space": SPACE,
-        "hardware": {"chip": {"target": "hermes"}, "analog": ANALOG},
+        "hardware": {"chip": {"target": "hermes"}, "analog": dict(analog)},
         "objectives": list(OBJECTIVES),
         "searcher": {"name": "random"},  # benchmarks make their own
         "budget": {"trials": 1000},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.contest import Contest
 from paretune.core.metrics import Metric
 from paretune.core.protocols import Device, Measurement, Task
 from paretune.core.workload import WorkloadBatch
@@ -84,6 +85,27 @@ class AccuracyDevice(Protocol):
 
     def export(self, network: "nn.Module") -> "tuple[nn.Module, Mapping[str, Any]]":
         """The network as other programs read it (plain torch layers), and what the hardware makes of it, as JSON values."""
+        ...
+
+
+@runtime_checkable
+class RacingHardware(AccuracyDevice, Protocol):
+    """What hardware adds that judges in repeats and can leave out those that decide nothing."""
+
+    @property
+    def racing(self) -> bool:
+        """Whether its options ask for it."""
+        ...
+
+    def judge_against(
+        self, network: "nn.Module", examples: LabelledExamples, *, calibration: NDArray[np.float32], contest: Contest
+    ) -> Measurement:
+        """As `judge`, but stop as soon as the repeats so far decide the contest; what ran is the beginning of what `judge` runs.
+
+        Raises:
+            DeviceError: the hardware cannot run the network.
+            BadInput: a layer does not fit.
+        """
         ...
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from paretune.core.accuracy_devices import AccuracyDevice, LabelledExamples
+from paretune.core.accuracy_devices import AccuracyDevice, LabelledExamples, RacingHardware
+from paretune.core.contest import Contest
 from paretune.core.errors import DeviceError
 from paretune.core.metrics import checked_metrics, si_name
 from paretune.core.rng import stream
@@ -61,6 +62,9 @@ def _check_judging(device: AccuracyDevice, twin: AccuracyDevice, input_shape: tu
     expected = {metric.name: metric for metric in device.metrics}
     assert set(first.values) == set(expected), f"judge gives {sorted(first.values)}; metrics has {sorted(expected)}"
     checked_metrics(first.values, expected, producer="the hardware")
+    if isinstance(device, RacingHardware) and device.racing:
+        alone = device.judge_against(network, examples, calibration=examples.inputs, contest=Contest(rivals=np.zeros((0, 0))))
+        assert alone == first, "without rivals and limits a candidate is judged otherwise than by judge"
     exported, facts = device.export(network)
     assert weight_bytes(network) == before[0], "exporting changes weights or buffers"
     assert exported is not network, "exporting gives the network itself; give a copy"

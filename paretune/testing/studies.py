@@ -14,6 +14,7 @@ from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.phase import PhaseContext
+from paretune.platform.execution.racing import RivalFront
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.execution.worker import recall
 from paretune.platform.record.header import Header
@@ -72,10 +73,12 @@ def open_formula_study(
     ladder: Ladder | None = None,
     targets: Mapping[str, ComputedTarget] | None = None,
     patience_s: float | None = None,
+    racing: bool = False,
 ) -> FormulaStudy:
     """Create the study in `folder`, or open it where its ledger is there already; with a ladder it is a search by rungs.
 
-    Its hardware is `targets`, beside a made-up host. With `patience_s` the searcher thinks in a thread of its own.
+    Its hardware is `targets`, beside a made-up host. With `patience_s` the searcher thinks in a thread of its own, with `racing` jobs
+    carry their rivals.
     """
     costs = CandidateCosts(space, targets or {})
     problem = replace(problem, constraints=(*problem.constraints, *costs.constraints))
@@ -106,8 +109,9 @@ def open_formula_study(
 
     epochs, rungs = (ladder.max_epochs, ladder.epochs) if ladder else (1, ())
     hardware = frozenset(costs.hardware_decisions)
+    searcher = make_searcher(costs.space, problem)
     common: dict[str, Any] = {
-        "searcher": make_searcher(costs.space, problem),
+        "searcher": searcher,
         "space": costs.space,
         "mode": mode,
         "budget": Budget(trials=trials, time_s=None),
@@ -116,6 +120,7 @@ def open_formula_study(
         ),
         "screen": costs.values,
         "patience_s": patience_s,
+        "rivals": RivalFront(problem, mode, searcher.tells_before) if racing else None,
     }
     phase = FidelityPhase(context, ladder=ladder, **common) if ladder else SearchPhase(context, **common)
     evaluator = FormulaEvaluator(space=space, produced=produced, work_s=work_s, targets=targets)

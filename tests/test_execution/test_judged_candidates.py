@@ -1,6 +1,7 @@
 """Candidates judged on analog tiles: at every rung anew, killed at any point with the same result, at last beside a digital baseline."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from paretune.core.accuracy_devices import LabelledExamples
 from paretune.core.metrics import Direction, Metric
+from paretune.core.objectives import Objective, Problem
 from paretune.core.protocols import Fidelity, Measurement
 from paretune.core.trial import Outcome
 from paretune.hardware.analog.target import Analog
@@ -17,6 +19,7 @@ from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator, evaluate_here
 from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.jobs import Awaiting, Evaluation, Job, JobFactory, json_values
+from paretune.platform.record.parts import measuring, part_path
 from paretune.spaces.resnet_analog import ResnetAnalog
 from paretune.tasks.digits import Digits
 
@@ -140,3 +143,40 @@ def test_killed_at_any_point_a_final_evaluation_ends_with_the_same_numbers(
     assert without_times(again) == without_times(final[0])
     files = [path / "network" / "network.safetensors" for path in (workspace, final[2])]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_candidate_that_is_surely_dominated_is_programmed_no_further_and_its_final_training_is(tmp_path: Path) -> None:
+    racing = Analog(preset="hermes", times_s=(1.0, 86_400.0), programmings=5, images=80, racing=True)
+    names = [*TASK.metrics, *FreeCosts().metrics, *(replace(item, name=f"tiles.{item.name}") for item in racing.metrics)]
+    problem = Problem(
+        objectives=(
+            Objective(metric="tiles.accuracy_1d", direction=Direction.MAX, reference=0.0),
+            Objective(metric="parameters", direction=Direction.MIN, reference=1e6),
+        )
+    )
+    judges = StagedEvaluator(
+        costs=CandidateCosts(SPACE, {}),
+        task=TASK.trained_for(racing.training_hooks(in_memory=False)),
+        produced={metric.name: metric for metric in names},
+        targets=("tiles",),
+        judging={"tiles": racing},
+        problem=problem,
+    )
+    job = ONE.search(ask_index=0, genotype=GENOTYPE, choices=CHOICES)
+
+    def judged(job: Job) -> Evaluation:
+        part_path(tmp_path / "work" / "candidate", measuring("tiles")).unlink(missing_ok=True)
+        return evaluate_here(judges, job, tmp_path / "work" / "candidate", {"tiles": racing})
+
+    whole = judged(job)
+    stopped = judged(replace(job, rivals=({"tiles.accuracy_1d": 1.5},)))  # better than can be, so it is certain at once
+    contested = judged(replace(job, rivals=({"tiles.accuracy_1d": whole.metrics["tiles.accuracy_1d"]},)))
+    drift = [found.details["measurements"]["tiles"]["drift"]["1d"]["accuracies"] for found in (whole, stopped)]
+    assert drift[1] == drift[0][:3]
+    assert stopped.metrics["tiles.programmings"] == 3
+    assert stopped.details["measurements"]["tiles"]["racing"] == {"planned": 5, "fate": "dominated"}
+    assert whole.metrics["tiles.programmings"] == 5
+    assert contested.metrics == whole.metrics  # as good as its rival: on the front, so it is judged thoroughly
+    final = replace(final_job(), rivals=({"tiles.accuracy_1d": 1.5},))
+    found = evaluate_here(judges, final, tmp_path / "work" / "final", {"tiles": racing})
+    assert found.metrics["tiles.programmings"] == found.metrics["test.tiles.programmings"] == 5

@@ -57,6 +57,23 @@ def test_metrics_of_the_times_can_be_objectives_and_limits() -> None:
     assert not [note for note in found.notes if "for the record only" in note]
 
 
+def test_a_target_that_races_also_tells_how_many_programmings_ran() -> None:
+    racing = plan(("programmings: 3", "programmings: 6\n    racing: true\n    racing_confidence: 0.9"))
+    assert racing.metrics["tiles.programmings"].upper == 6
+    assert racing.metrics["tiles.avm"].source == "simulated: reram tiles, up to 6 programmings, engine paretune"
+    assert protocol_digest(racing) != protocol_digest(plan(("programmings: 3", "programmings: 6")))
+    found = problems(("programmings: 3", "programmings: 3\n    racing: true\n    racing_confidence: 95"))
+    assert found["hardware.tiles.programmings"][0] == 12
+    assert found["hardware.tiles.racing_confidence"] == (14, "must be above 0.5 and below 1; got 95.0")
+
+
+def test_what_another_target_measures_cannot_be_raced_for_and_a_note_says_so() -> None:
+    racing = ("programmings: 3", "programmings: 6\n    racing: true\n  more: {kind: host}")
+    found = plan(racing, ("{metric: chip.energy_uj, goal: min, reference: 20}", "{metric: more.latency_ms, goal: min, reference: 20}"))
+    assert "hardware.tiles: objective 'more.latency_s' is measured elsewhere, so racing stops only what misses a limit" in found.notes
+    assert not any("racing" in note for note in plan(racing).notes)
+
+
 def test_mistakes_of_several_targets_are_told_at_once_with_their_lines() -> None:
     found = problems(
         ("times_s: [1s, 1d, 2d]", "times_s: [-1, 1h, 1s]"),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,9 +93,25 @@ class DriftReport:
         return float(values_R.mean() - half), float(values_R.mean() + half)
 
 
+class StopRule(Protocol):
+    """Says after each round of programmings whether more are needed."""
+
+    def check(self, times_s: tuple[float, ...]) -> None:
+        """Called before the first programming.
+
+        Raises:
+            BadInput: it needs a time that is not evaluated.
+        """
+        ...
+
+    def decided(self, report: DriftReport) -> bool:
+        """Whether the programmings so far, which are fewer than planned or all, are enough."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Race:
-    """Stop programming a network when its mean accuracy is surely above or below a rival's."""
+    """Stop programming a network when its mean accuracy is surely above or below a rival's; a `StopRule`."""
 
     against: float
     """Mean accuracy of the rival."""
@@ -114,6 +131,19 @@ class Race:
         whole("minimum", self.minimum, minimum=2)
         if not 0 < self.confidence < 1:
             raise BadInput(f"confidence: must be above 0 and below 1; got {self.confidence!r}")
+
+    def check(self, times_s: tuple[float, ...]) -> None:
+        """See `StopRule`.
+
+        Raises:
+            BadInput: the time of the race is not evaluated.
+        """
+        if self.time_s not in times_s:
+            raise BadInput(f"race: its time must be among times_s; got {self.time_s:g}")
+
+    def decided(self, report: DriftReport) -> bool:
+        """Whether the mean is surely above or below the rival's."""
+        return self.separated(report.accuracies[:, report.at(self.time_s)], planned=report.planned)
 
     def separated(self, values_R: Floats, *, planned: int) -> bool:
         """Whether the programmings so far decide it, of those planned."""

@@ -10,6 +10,7 @@ Legend: R programmings, T times, V programmings at once, B images at once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from paretune.core.errors import BadInput
 from paretune.core.rng import derive_seed
 from paretune.hardware.analog.checks import whole
 from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
-from paretune.hardware.analog.drift_report import DriftReport, Floats, Race
+from paretune.hardware.analog.drift_report import DriftReport, Floats, StopRule
 from paretune.hardware.analog.layout import Layout, layout_of
 from paretune.hardware.analog.noise import BatchPart, OutputNoise
 from paretune.hardware.analog.norm_folding import fold_norms
@@ -208,7 +209,7 @@ def evaluate(
     batch: int = 256,
     at_once: int | None = None,
     pooled_noise: bool = True,
-    race: Race | None = None,
+    race: StopRule | None = None,
 ) -> DriftReport:
     """Accuracy of a network at times after programming, over programmings.
 
@@ -224,7 +225,7 @@ def evaluate(
         batch: images at once.
         at_once: programmings at once.
         pooled_noise: output noise from a pool.
-        race: stop earlier, when a rival is surely beaten or surely not.
+        race: stops earlier: a `Race`, when a rival is surely beaten or surely not.
 
     Raises:
         BadInput: as `DriftEvaluator`, or the race is at a time that is not evaluated.
@@ -245,34 +246,28 @@ def evaluate(
     return run_programmings(evaluator, programmings, race)
 
 
-def run_programmings(evaluator: Programmable, programmings: int, race: Race | None = None) -> DriftReport:
+def run_programmings(evaluator: Programmable, programmings: int, race: StopRule | None = None) -> DriftReport:
     """Programmings of an evaluator until all ran or a race is decided.
 
     Raises:
         BadInput: the race is at a time that is not evaluated.
     """
-    if race is not None and race.time_s not in evaluator.times_s:
-        raise BadInput(f"race: its time must be among times_s; got {race.time_s:g}")
+    if race is not None:
+        race.check(evaluator.times_s)
     step = programmings if race is None else evaluator.at_once
-    accuracies, errors = zip(*_rounds(evaluator, programmings, step, race), strict=True)
-    return DriftReport(
+    report = DriftReport(
         preset=evaluator.preset.name,
         times_s=evaluator.times_s,
-        accuracies=np.concatenate(accuracies),
-        logit_errors=np.concatenate(errors),
+        accuracies=np.empty((0, len(evaluator.times_s))),
+        logit_errors=np.empty((0, len(evaluator.times_s))),
         digital_accuracy=evaluator.digital_accuracy,
         num_images=evaluator.num_images,
         planned=programmings,
     )
-
-
-def _rounds(evaluator: Programmable, programmings: int, step: int, race: Race | None) -> Iterator[tuple[Floats, Floats]]:
-    """Programmings in rounds until all ran or the race is decided."""
-    seen_R = np.empty(0)
     for first in range(0, programmings, step):
-        found = evaluator.programmings(first, min(step, programmings - first))
-        yield found
-        if race is not None:
-            seen_R = np.concatenate([seen_R, found[0][:, evaluator.times_s.index(race.time_s)]])
-            if race.separated(seen_R, planned=programmings):
-                return
+        accuracies_RT, errors_RT = evaluator.programmings(first, min(step, programmings - first))
+        accuracies_RT, errors_RT = np.concatenate([report.accuracies, accuracies_RT]), np.concatenate([report.logit_errors, errors_RT])
+        report = replace(report, accuracies=accuracies_RT, logit_errors=errors_RT)
+        if race is not None and race.decided(report):
+            break
+    return report

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from paretune.core.errors import BadInput
 from paretune.hardware.analog.checks import whole
 from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
-from paretune.hardware.analog.drift_report import DriftReport, Floats, Race
+from paretune.hardware.analog.drift_report import DriftReport, Floats, StopRule
 from paretune.hardware.analog.evaluator import one_thread, run_programmings
 from paretune.hardware.analog.kit_config import Tiles, check_tiles, install_line, kit_problem, require_kit, rpu_config
 from paretune.hardware.analog.kit_network import KitNetwork, from_kit, own_noise, to_kit
@@ -147,7 +147,7 @@ def evaluate_with_kit(
     batch: int = 256,
     at_once: int | None = None,
     pooled_noise: bool = True,  # noqa: ARG001 - both engines are called alike
-    race: Race | None = None,
+    race: StopRule | None = None,
     tiles: Tiles = "torch",
     deterministic: bool = False,
 ) -> DriftReport:
@@ -165,7 +165,7 @@ def evaluate_with_kit(
         batch: images at once.
         at_once: None or 1: the kit holds one programming at a time.
         pooled_noise: without effect: the kit draws its noise afresh.
-        race: stop earlier, when a rival is surely beaten or surely not.
+        race: stops earlier: a `Race`, when a rival is surely beaten or surely not.
         tiles: see `kit_config.Tiles`.
         deterministic: refuse what cannot be repeated.
 

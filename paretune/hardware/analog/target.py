@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.accuracy_devices import LabelledExamples, TrainingHooks
+from paretune.core.contest import Contest, Fate
 from paretune.core.errors import BadInput, BadOptions, DeviceError
 from paretune.core.metrics import Direction, Metric
 from paretune.core.protocols import Measurement
 from paretune.core.rng import stream
 from paretune.core.workload import Kind, WorkloadBatch
+from paretune.hardware.analog.early_stopping import MINIMUM, EarlyStopping
 from paretune.hardware.analog.engines import Engine, Tiles, chosen_evaluate, kit_module, kit_problems
 from paretune.hardware.analog.hooks import AnalogTrainingHooks, InMemoryHooks, KitTrainingHooks, off_kit
 from paretune.hardware.analog.presets import AnalogPreset, preset, preset_facts
@@ -47,7 +49,7 @@ class Analog:
     Args:
         preset: cells, converters, tiles and compensation; see docs/analog.md.
         times_s: after programming, ascending; None for 1 s, 1 h, 1 day and 30 days, or those for which the preset has a model.
-        programmings: of each network.
+        programmings: of each network, or at most where they race.
         images: validation examples that networks are judged on, the same for all of them; 0 for all there are.
         seed: of programming and noise, the same for all candidates.
         engine: `paretune`, or `aihwkit` for the IBM analog hardware acceleration kit, which must be installed.
@@ -63,6 +65,8 @@ class Analog:
         weight_noise: of hardware-aware training, on weights, relative to the largest one of a tile.
         range_batches: of hardware-aware training, batches that the input ranges are first taken from.
         batch: images at once.
+        racing: stop programming candidates of a search that surely miss a limit or are surely dominated; see docs/analog.md.
+        racing_confidence: that a candidate is stopped rightly.
 
     Raises:
         BadOptions: options cannot be used, or aihwkit is missing.
@@ -89,6 +93,8 @@ class Analog:
         weight_noise: float = 0.06,
         range_batches: int = 100,
         batch: int = 256,
+        racing: bool = False,
+        racing_confidence: float = 0.9,
     ) -> None:
         varied: dict[str, Any] = {"rows": rows, "columns": columns, "dac_bits": dac_bits, "adc_bits": adc_bits}
         varied |= {"output_noise": output_noise, "compensation": compensation}
@@ -99,17 +105,24 @@ class Analog:
         for name, value, minimum in (("programmings", programmings, 2), ("images", images, 0), ("seed", seed, 0), ("batch", batch, 1)):
             if isinstance(value, bool) or value < minimum:
                 problems.append(((name,), f"must be a whole number of at least {minimum}; got {value!r}"))
+        if not 0.5 < racing_confidence < 1:
+            problems.append((("racing_confidence",), f"must be above 0.5 and below 1; got {racing_confidence!r}"))
+        if racing and programmings <= MINIMUM:
+            told = f"must be above {MINIMUM} to race: so many run before the first look; got {programmings!r}. Or leave racing out"
+            problems.append((("programmings",), told))
         if engine == "aihwkit":
             problems += [((option,), told) for option, told in kit_problems(tiles, deterministic=deterministic)]
         if problems:
             raise BadOptions(problems)
         self._programmings, self._images, self._seed, self._batch = programmings, images, seed, batch
+        self._racing, self._confidence = racing, racing_confidence
         self._engine, self._tiles, self._deterministic, self._update_device = engine, tiles, deterministic, update_device
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """`accuracy_1d` and `deviation_1d` for each time, `avm`, `digital_accuracy`."""
-        source = f"simulated: {self.preset.name} tiles, {self._programmings} programmings, engine {self._engine}"
+        """`accuracy_1d` and `deviation_1d` for each time, `avm`, `digital_accuracy`; `programmings` where they race."""
+        counted = f"up to {self._programmings}" if self._racing else str(self._programmings)
+        source = f"simulated: {self.preset.name} tiles, {counted} programmings, engine {self._engine}"
         largest = Direction.MAX
         found = []
         for time_s in self.times_s:
@@ -124,7 +137,15 @@ class Analog:
         avm = Metric(name="avm", unit="", direction=Direction.MIN, lower=-1, upper=1, description=told, source=source)
         told = "accuracy of the same weights without tiles, on the same images"
         digital = Metric(name="digital_accuracy", unit="", direction=largest, lower=0, upper=1, description=told, source="evaluated")
+        if self._racing:
+            told, most = "programmings that the other values rest on", self._programmings
+            found.append(Metric(name="programmings", unit="", direction=largest, lower=1, upper=most, description=told, source="counted"))
         return (*found, avm, digital)
+
+    @property
+    def racing(self) -> bool:
+        """See `core.accuracy_devices.RacingHardware`."""
+        return self._racing
 
     def check(self, workloads: WorkloadBatch) -> None:
         """Whether tiles hold a row of every kernel, and the groups of grouped convolutions.
@@ -152,13 +173,29 @@ class Analog:
             DeviceError: the network cannot run.
             BadInput: a layer does not fit.
         """
+        return self._judged(network, examples, calibration, None)
+
+    def judge_against(
+        self, network: "nn.Module", examples: LabelledExamples, *, calibration: NDArray[np.float32], contest: Contest
+    ) -> Measurement:
+        """As `judge`, with as many programmings as the contest needs: the first of those that `judge` runs.
+
+        Raises:
+            DeviceError: the network cannot run.
+            BadInput: a layer does not fit.
+        """
+        return self._judged(network, examples, calibration, EarlyStopping(contest=contest, confidence=self._confidence))
+
+    def _judged(
+        self, network: "nn.Module", examples: LabelledExamples, calibration: NDArray[np.float32], rule: EarlyStopping | None
+    ) -> Measurement:
         import torch
 
         chosen = _some_of(len(examples.labels), self._images)
         evaluate = chosen_evaluate(self._engine)
         of_kit: dict[str, Any] = {"tiles": self._tiles, "deterministic": self._deterministic} if self._engine == "aihwkit" else {}
         try:
-            report = evaluate(
+            report: DriftReport = evaluate(
                 network,
                 self.preset,
                 torch.tensor(examples.inputs[chosen]),
@@ -168,13 +205,22 @@ class Analog:
                 self._seed,
                 calibration=torch.tensor(calibration),
                 batch=self._batch,
+                race=rule,
                 **of_kit,
             )
         except (BadInput, DeviceError):
             raise
         except Exception as error:  # somebody's network: it may raise what it likes
             raise DeviceError(f"{self.preset.name} cannot run the network on inputs {examples.inputs.shape[1:]}: {error}") from error
-        return Measurement(values=_values(report), details={**_details(report), "engine": self._engine, "seed": self._seed})
+        values, details = _values(report), {**_details(report), "engine": self._engine, "seed": self._seed}
+        if self._racing:
+            values["programmings"] = float(report.programmings)
+            stopped = rule is not None and report.programmings < report.planned
+            details["racing"] = {
+                "planned": report.planned,
+                "fate": (rule.fate(report) if rule is not None and stopped else Fate.OPEN).value,
+            }
+        return Measurement(values=values, details=details)
 
     def export(self, network: "nn.Module") -> "tuple[nn.Module, Mapping[str, Any]]":
         """The digital network with its trained weights; the preset, and how programming changes the weights of each layer."""
@@ -262,6 +308,7 @@ def _details(report: "DriftReport") -> dict[str, Any]:
             "low": low,
             "high": high,
             "worst": float(report.accuracies[:, column].min()),
+            "accuracies": report.accuracies[:, column].tolist(),
             "logit_error": float(report.logit_errors[:, column].mean()),
         }
     low, high = report.avm_interval(confidence=CONFIDENCE)

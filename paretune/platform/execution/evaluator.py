@@ -13,13 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, LabelledTask, Split, TrainedHardware
+from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, LabelledTask, RacingHardware, Split, TrainedHardware
 from paretune.core.errors import CheckpointDamaged
 from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
+from paretune.core.objectives import Problem
 from paretune.core.protocols import Fidelity, Measurement, Task, TaskResult
 from paretune.core.trial import Outcome
 from paretune.networks.weights import read_weights, write_weights
 from paretune.platform.execution.candidate_costs import CandidateCosts
+from paretune.platform.execution.racing import contest_of
 from paretune.platform.execution.worker import discard_workspace, recall
 from paretune.platform.record.jobs import Awaiting, Evaluation, Evaluator, Job, Purpose, StageEvaluator, json_values
 from paretune.platform.record.parts import TRAINING, measuring, part_path, read_part, write_part
@@ -41,6 +43,7 @@ class StagedEvaluator:
         targets: hardware that measures, by name.
         judging: those of the targets on which accuracy is judged: what they tell depends on the weights, and they export networks.
         baseline: the task without the hardware that `task` trains for; final networks are held against such a training.
+        problem: objectives and limits, for hardware that races; None lets it judge everybody thoroughly.
     """
 
     def __init__(
@@ -52,10 +55,11 @@ class StagedEvaluator:
         targets: tuple[str, ...],
         judging: Mapping[str, AccuracyDevice] = MappingProxyType({}),
         baseline: Task | None = None,
+        problem: Problem | None = None,
     ) -> None:
         self._costs, self._task, self._produced, self._targets = costs, task, dict(produced), targets
         self._judging = {target: device for target, device in judging.items() if target in targets}
-        self._baseline = baseline if self._judging else None
+        self._baseline, self._problem = baseline if self._judging else None, problem
         self._at_checkpoint: Callable[[], None] = _go_on
 
     def at_checkpoints(self, call: Callable[[], None]) -> None:
@@ -117,6 +121,10 @@ class StagedEvaluator:
         def judged(network: "nn.Module", split: Split) -> dict[str, Any]:
             return self._measured(target, device.judge(network, examples.split(split), calibration=examples.calibration))
 
+        if self._problem is not None and isinstance(device, RacingHardware) and device.racing and _races(job):
+            contest = contest_of(job, self._problem, self._training_part(job, workspace)["metrics"], target)
+            found = device.judge_against(network, examples.validation, calibration=examples.calibration, contest=contest)
+            return self._measured(target, found)
         body = judged(network, "validation")
         if job.purpose is Purpose.FINAL:
             body["test"] = {f"{TEST_PREFIX}{name}": value for name, value in judged(network, "test")["metrics"].items()}
@@ -264,6 +272,11 @@ def evaluate_here(evaluator: Evaluator, job: Job, workspace: Path, devices: Mapp
         found = evaluator.complete(job, workspace)
     assert isinstance(found, Evaluation)  # nobody else awaits anything
     return found
+
+
+def _races(job: Job) -> bool:
+    """Whether a job need not be judged thoroughly: what it gives at a lower rung, or at last, is compared with more than a front."""
+    return job.purpose is Purpose.SEARCH and job.is_full
 
 
 def _go_on() -> None:

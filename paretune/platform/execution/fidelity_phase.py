@@ -15,6 +15,7 @@ from paretune.core.metrics import EPOCHS_METRIC
 from paretune.core.protocols import GenotypeSpace, Searcher
 from paretune.core.trial import Outcome
 from paretune.platform.execution.phase import Done, PhaseContext, Wait
+from paretune.platform.execution.racing import RivalFront
 from paretune.platform.execution.search_phase import Budget, SearchPhase
 from paretune.platform.record.history import Record
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
@@ -57,7 +58,8 @@ class FidelityPhase(SearchPhase):
         ladder: the rungs.
         cohort: candidates of a full cohort in `mode: sync`; None is decided by the ladder.
         forecast: compares candidates by what they would reach; None compares them by what they have reached.
-        patience_s: how long `next_job` waits for the searcher, see `SearchPhase`.
+        patience_s: how long `next_job` waits for the searcher, see `SearchPhase`, as for what follows.
+        rivals: the front that full trainings are judged against.
     """
 
     def __init__(
@@ -74,13 +76,22 @@ class FidelityPhase(SearchPhase):
         cohort: int | None = None,
         forecast: Forecast | None = None,
         patience_s: float | None = None,
+        rivals: RivalFront | None = None,
     ) -> None:
         self._searcher, self._forecast, self._mode = searcher, forecast, mode
         self._halving: Halving = SynchronousHalving(ladder, cohort=cohort) if mode == "sync" else AsynchronousHalving(ladder)
         self._paused: dict[int, tuple[Job, Evaluation]] = {}
         self._promoted: deque[Job] = deque()
         super().__init__(
-            context, searcher=searcher, space=space, mode=mode, budget=budget, factory=factory, screen=screen, patience_s=patience_s
+            context,
+            searcher=searcher,
+            space=space,
+            mode=mode,
+            budget=budget,
+            factory=factory,
+            screen=screen,
+            patience_s=patience_s,
+            rivals=rivals,
         )
 
     def _new_job(self) -> Job | Wait | Done:
@@ -112,7 +123,7 @@ class FidelityPhase(SearchPhase):
     def _next_promotion(self) -> Job | None:
         if not self._promoted:
             return None
-        job = self._promoted.popleft()
+        job = self._against_rivals(self._promoted.popleft())
         self.context.defer(("asked", {"job": job.as_json()}))
         return job
 
@@ -124,6 +135,7 @@ class FidelityPhase(SearchPhase):
             if self._forecast is not None:
                 self._forecast.finished(job, evaluation)
             self._tell(job, evaluation)
+            self._known_fully(job, evaluation)
         else:
             metrics = self._foreseen(job, evaluation)
             self._paused[job.ask_index] = (job, replace(evaluation, metrics=metrics))

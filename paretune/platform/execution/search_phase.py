@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from paretune.core.errors import SearchFailed, SpecChanged
@@ -12,9 +12,10 @@ from paretune.core.expectation import ExpectingSearcher
 from paretune.core.genotype import Genotypes, as_genotypes, named
 from paretune.core.metrics import readable
 from paretune.core.protocols import GenotypeSpace, Searcher
-from paretune.core.trial import Trial
+from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
 from paretune.platform.execution.phase import Done, Phase, PhaseContext, Thinking, Wait
+from paretune.platform.execution.racing import RivalFront
 from paretune.platform.record.history import Record, screened_evaluation
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 
@@ -51,6 +52,7 @@ class SearchPhase(Phase):
         factory: makes the jobs.
         screen: free costs of genotypes, `(N, D)` -> metric -> `(N,)`; candidates that break a limit on them never run.
         patience_s: how long `next_job` waits for the searcher before it says `Thinking`; None is until it answers, in the same thread.
+        rivals: the front that candidates are judged against; None where no hardware races.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class SearchPhase(Phase):
         factory: JobFactory,
         screen: Callable[[Genotypes], Mapping[str, Any]],
         patience_s: float | None = None,
+        rivals: RivalFront | None = None,
     ) -> None:
         evaluated = [record for record in context.history.evaluations() if not record.screened]
         pending = [record for record in evaluated if record.evaluation is None]
         super().__init__(context, pending=pending, num_ended=len(evaluated) - len(pending))
-        self._space, self._budget, self._factory, self._screen = space, budget, factory, screen
+        self._space, self._budget, self._factory, self._screen, self._rivals = space, budget, factory, screen, rivals
         self._dialogue = Dialogue(searcher, mode)
         self._num_asked = sum(record.job.rung == 0 for record in evaluated)
         self._num_barren = 0
@@ -92,6 +95,22 @@ class SearchPhase(Phase):
 
     def _learn(self, job: Job, evaluation: Evaluation) -> None:
         self._tell(job, evaluation)
+        self._known_fully(job, evaluation)
+
+    def _known_fully(self, job: Job, evaluation: Evaluation) -> None:
+        """A candidate was evaluated fully: it may be a rival of later ones."""
+        if self._rivals is not None and evaluation.outcome is Outcome.OK:
+            self._rivals.add(job, evaluation)
+
+    def _against_rivals(self, job: Job) -> Job:
+        """A job with the rivals that it is judged against, where its training is a full one: others say nothing of its place."""
+        if self._rivals is None or not job.is_full:
+            return job
+        return replace(job, rivals=self._rivals.of(job.ask_index, self._free(job)))
+
+    def _free(self, job: Job) -> dict[str, float]:
+        """Free costs of a candidate."""
+        return {name: float(values[0]) for name, values in self._screen(as_genotypes([job.genotype], len(job.genotype))).items()}
 
     def _tell(self, job: Job, evaluation: Evaluation) -> None:
         """Give the searcher the result of a candidate."""
@@ -183,10 +202,11 @@ class SearchPhase(Phase):
                     f"ask {index} of the searcher repeats the architecture of ask {known.job.ask_index}: a bug in the searcher, "
                     "which must propose every architecture once (see paretune.testing.searcher)"
                 )
-            costs = {name: float(values[0]) for name, values in self._screen(as_genotypes([genotype], len(genotype))).items()}
+            costs = self._free(job)
             if self.history.problem.known_violation(costs) <= 0:
                 self._num_barren = 0
                 self._num_asked += 1
+                job = self._against_rivals(job)
                 self.context.defer(("asked", {"job": job.as_json(), **self._expected(job)}))
                 return job
             self._num_barren += 1

@@ -47,6 +47,9 @@ class Job:
     """Epochs of the full training that this one is the beginning of; 0 where it is all of it."""
     continues: str = ""
     """Id of the job whose checkpoint it goes on from; empty where it starts anew."""
+    rivals: tuple[Mapping[str, float], ...] = ()
+    """Objectives, SI, of members of the front that may dominate it: hardware that races need not judge what surely is. No part of the id:
+    the ledger has them before anybody evaluates the job."""
 
     @property
     def is_full(self) -> bool:
@@ -54,7 +57,7 @@ class Job:
         return self.schedule_epochs in (0, self.epochs)
 
     def as_json(self) -> dict[str, Any]:
-        """The job as JSON values; what belongs to a ladder only where there is one."""
+        """The job as JSON values; what belongs to a ladder, and rivals, only where there are some."""
         ladder = {"rung": self.rung, "schedule_epochs": self.schedule_epochs, "continues": self.continues} if self.schedule_epochs else {}
         return {
             "id": self.id,
@@ -66,12 +69,14 @@ class Job:
             "seed_index": self.seed_index,
             "epochs": self.epochs,
             **ladder,
+            **({"rivals": [dict(rival) for rival in self.rivals]} if self.rivals else {}),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
         """The inverse of `as_json`."""
-        return cls(**{**values, "purpose": Purpose(values["purpose"]), "genotype": tuple(values["genotype"])})
+        lists = {"genotype": tuple(values["genotype"]), "rivals": tuple(values.get("rivals", ()))}
+        return cls(**{**values, "purpose": Purpose(values["purpose"]), **lists})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

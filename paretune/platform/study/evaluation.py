@@ -8,6 +8,7 @@ from typing import TypeAlias
 from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, TrainableHardware, TrainedHardware
 from paretune.core.errors import BadInput
 from paretune.core.metrics import Metric
+from paretune.core.objectives import Problem
 from paretune.core.protocols import SearchSpace, Task
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts
@@ -19,7 +20,7 @@ from paretune.platform.spec.nodes import Loc
 from paretune.spaces.restricted import restricted
 from paretune.tasks.table import TableTask
 
-Make: TypeAlias = Callable[[CandidateCosts, Mapping[str, Metric], tuple[str, ...]], Evaluator]
+Make: TypeAlias = Callable[[CandidateCosts, Problem, Mapping[str, Metric], tuple[str, ...]], Evaluator]
 Devices: TypeAlias = Mapping[str, TrainedHardware]
 """Hardware that runs trained networks, by target name."""
 
@@ -31,7 +32,7 @@ class EvaluationPlan:
     space: SearchSpace
     """The networks that can be evaluated."""
     make: "Make"
-    """`(costs of candidates, metrics of a search evaluation, hardware that measures)` -> the evaluator."""
+    """`(costs of candidates, objectives and limits, metrics of a search evaluation, hardware that measures)` -> the evaluator."""
     trains: bool
     """Whether networks are trained, so that they can be exported."""
     num_final_seeds: int
@@ -57,7 +58,7 @@ def _trained(spec: StudySpec, task: Task, space: SearchSpace, devices: Devices) 
             own = task.trained_for(aware.training_hooks(in_memory=spec.training.analog_update))
     judging = {target: device for target, device in devices.items() if isinstance(device, AccuracyDevice)}
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:
+    def make(costs: CandidateCosts, problem: Problem, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:
         return StagedEvaluator(
             costs=costs,
             task=own,
@@ -65,6 +66,7 @@ def _trained(spec: StudySpec, task: Task, space: SearchSpace, devices: Devices) 
             targets=targets,
             judging=judging,
             baseline=None if own is task else task,
+            problem=problem,
         )
 
     return EvaluationPlan(space=space, make=make, trains=True, num_final_seeds=spec.final.seeds if spec.final else 0)
@@ -82,7 +84,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: De
         known = "1 run" if seeds == 1 else f"{seeds} runs"
         notes.append(f"final.seeds: {spec.final.seeds}, but the table has {known} of each architecture to report; each is looked up once")
 
-    def make(costs: CandidateCosts, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:  # noqa: ARG001 - nothing is measured
+    def make(costs: CandidateCosts, problem: Problem, produced: Mapping[str, Metric], targets: tuple[str, ...]) -> Evaluator:  # noqa: ARG001 - nothing is measured
         return TableEvaluator(table=table, costs=costs, produced=produced)
 
     return EvaluationPlan(

@@ -1,6 +1,6 @@
 """Checks of hardware on which accuracy is judged, and of training for it, before anything runs."""
 
-from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, LabelledTask, TrainableHardware
+from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, LabelledTask, RacingHardware, TrainableHardware
 from paretune.core.errors import BadInput
 from paretune.core.protocols import SearchSpace, Task
 from paretune.platform.spec.checks import NUM_SAMPLED, sample
@@ -24,6 +24,17 @@ def check_judged(builder: Builder, task: Task, space: SearchSpace | None, hardwa
             device.check(space.workloads(sample(space, NUM_SAMPLED)))
         except BadInput as error:
             builder.refuse(("hardware", target), builder.loaded.spec.hardware[target], error)
+        if isinstance(device, RacingHardware) and device.racing:
+            _note_what_cannot_be_raced_for(builder, target, hardware)
+
+
+def _note_what_cannot_be_raced_for(builder: Builder, target: str, hardware: HardwarePlan) -> None:
+    """Other targets measure when they are free, so what they give is not known for certain while this one judges."""
+    names = [item.metric for item in builder.loaded.spec.objectives]
+    others = [name for name in names if (owner := name.partition(".")[0]) in hardware.devices and owner != target]
+    if others:
+        told = f"objective '{others[0]}' is measured elsewhere, so racing stops only what misses a limit"
+        builder.notes.append(f"hardware.{target}: {told}")
 
 
 def _check_training(builder: Builder, task: Task, hardware: HardwarePlan) -> None:

@@ -1,9 +1,11 @@
 """What a plan means for its phases: the identity of results, the jobs, the search."""
 
+from paretune.core.accuracy_devices import RacingHardware
 from paretune.core.canonical import fingerprint
 from paretune.platform.execution.fidelity_phase import FidelityPhase
 from paretune.platform.execution.forecast import CurveForecast
 from paretune.platform.execution.phase import PhaseContext
+from paretune.platform.execution.racing import RivalFront
 from paretune.platform.execution.search_phase import PATIENCE_S, Budget, SearchPhase
 from paretune.platform.record.jobs import JobFactory
 from paretune.platform.spec.compare import ROADS
@@ -40,6 +42,8 @@ def search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
     spec = plan.spec
     budget = Budget(trials=spec.budget.trials, time_s=spec.budget.time_s)
     searcher, factory = plan.make_searcher(), job_factory(plan)
+    races = any(isinstance(device, RacingHardware) and device.racing for device in plan.devices.values())
+    rivals = RivalFront(plan.problem, spec.run.mode, searcher.tells_before) if races else None
     if spec.fidelity is None or plan.ladder is None:
         return SearchPhase(
             context,
@@ -50,6 +54,7 @@ def search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
             factory=factory,
             screen=plan.free,
             patience_s=PATIENCE_S,
+            rivals=rivals,
         )
     forecast = CurveForecast(problem=plan.problem, metrics=plan.metrics, num_epochs=plan.ladder.max_epochs)
     return FidelityPhase(
@@ -64,4 +69,5 @@ def search_phase(plan: Plan, context: PhaseContext) -> SearchPhase:
         cohort=spec.fidelity.cohort,
         forecast=forecast if spec.fidelity.extrapolate else None,
         patience_s=PATIENCE_S,
+        rivals=rivals,
     )

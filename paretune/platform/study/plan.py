@@ -73,7 +73,7 @@ class Plan:
 
     def make_evaluator(self, targets: tuple[str, ...]) -> Evaluator:
         """What evaluates candidates and awaits measurements on `targets`, without the derived metrics."""
-        return self.evaluation.make(self.costs, self.evaluated, targets)
+        return self.evaluation.make(self.costs, self.problem, self.evaluated, targets)
 
     def free(self, genotypes_ND: Genotypes) -> dict[str, NDArray[np.float64]]:
         """`(N,)` of every metric that is known before anything runs, derived ones included, of N genotypes."""

@@ -111,6 +111,10 @@ def test_analog_tiles_keep_the_contract(preset: str) -> None:
     check_accuracy_device(lambda: HARDWARE.create("analog", preset=preset, times_s=(1.0, DAY_S), programmings=2))
 
 
+def test_tiles_that_race_keep_the_contract() -> None:
+    check_accuracy_device(lambda: HARDWARE.create("analog", times_s=(1.0, DAY_S), programmings=4, racing=True))
+
+
 class Moody(Analog):
     """Other noise each time."""
 
