@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,20 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
 from paretune.core.errors import ClusterLost, ParetuneError, StorageError
+from paretune.core.trial import Outcome
 from paretune.platform.execution.actors import JobTrainable
 from paretune.platform.execution.adapter import PhaseSearcher
 from paretune.platform.execution.cluster import session_folder
+from paretune.platform.execution.demands import Demand
 from paretune.platform.execution.losses import classify_loss
+from paretune.platform.execution.newcomers import Newcomers
 from paretune.platform.execution.phase import Phase
+from paretune.platform.execution.placement import trial_placement
 from paretune.platform.execution.stations import NOBODY, Stations
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import WorkerLimits
 from paretune.platform.record.jobs import Evaluator
+from paretune.platform.record.parts import TRAINING
 from paretune.platform.record.sqlite_file import LEDGER_FILE
 
 LOOK_EVERY_S = 5.0
@@ -60,6 +66,7 @@ def run_phase(
     stop: StopRequest,
     stations: Stations | None = None,
     workers_folder: Path | None = None,
+    newcomers: Newcomers | None = None,
     is_lost: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
@@ -73,6 +80,7 @@ def run_phase(
         stop: looked at all the time.
         stations: where the other stages run; None where there are none.
         workers_folder: the study's folder as workers see it; None where that is `folder`.
+        newcomers: nodes that join; None where none can.
         is_lost: whether the head of the cluster has gone.
         on_step: called in every turn.
 
@@ -82,15 +90,31 @@ def run_phase(
         ClusterLost: the cluster went away.
         ParetuneError: what the phase raises.
     """
+    stations, newcomers = stations or Stations({}, NOBODY), newcomers or Newcomers()
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str((workers_folder or folder).absolute()), limits=resources.limits),
-        dict(resources.per_candidate),
+        tune.with_parameters(
+            JobTrainable,
+            evaluator=evaluator,
+            folder=str((workers_folder or folder).absolute()),
+            limits=resources.limits,
+            expected=newcomers.expected,
+        ),
+        partial(trial_placement, resources=dict(resources.per_candidate)),
     )
-    stations = stations or Stations({}, NOBODY)
+    places = partial(newcomers.places, Demand(name=TRAINING, resources=resources.per_candidate))
     backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
-        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog, release_s=resources.release_s)
-        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
+        searcher = PhaseSearcher(
+            phase,
+            segment=TRIALS_PER_RUN,
+            stations=stations,
+            backlog=backlog,
+            release_s=resources.release_s,
+            newcomers=newcomers,
+            places=places,
+        )
+        scheduler = JobScheduler(searcher, resources.slots, newcomers)
+        _run_trials(trainable, searcher, scheduler, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
         if isinstance(searcher.error, RayError | ConnectionError):
             raise _lost(searcher.error) from searcher.error
         if searcher.error is not None:
@@ -105,9 +129,8 @@ def run_phase(
         reset_log_once()  # Ray keeps a kilobyte of text for each trial it ever encoded
 
 
-def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Watch") -> None:
+def _run_trials(trainable: Any, searcher: PhaseSearcher, scheduler: "JobScheduler", slots: int, watch: "_Watch") -> None:
     """One run of Tune; nothing of it stays on this host."""
-    scheduler = JobScheduler(searcher, slots)
     scratch = tempfile.mkdtemp(prefix="paretune-", dir=session_folder())
     logging.getLogger("ray.tune.tune").addFilter(_is_news)
     try:
@@ -179,9 +202,9 @@ class JobScheduler(FIFOScheduler):
     Not a `Callback`, because where a run has one, Tune imports MLflow to count it (4 s, 100 MB).
     """
 
-    def __init__(self, searcher: PhaseSearcher, slots: int) -> None:
+    def __init__(self, searcher: PhaseSearcher, slots: int, newcomers: Newcomers) -> None:
         super().__init__()
-        self._searcher, self._slots = searcher, slots
+        self._searcher, self._slots, self._newcomers = searcher, slots, newcomers
         self._mended = False
         self.artifacts: Path | None = None
         """What Ray keeps of the run's trials on this host."""
@@ -195,6 +218,7 @@ class JobScheduler(FIFOScheduler):
         if experiment.parents[2].name == "artifacts":
             self.artifacts = experiment.parents[1]
         controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
+        self._searcher.on_too_many = lambda: _withdraw(controller, self._searcher)
         self._searcher.on_idle = lambda: _let_idle_workers_go(controller, pump=self._searcher.num_live == 0)
         cache = getattr(controller, "_actor_cache", None)
         if hasattr(cache, "increase_max"):
@@ -213,7 +237,9 @@ class JobScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Called by Tune before it tells the searcher that the trial failed."""
-        self._searcher.trial_lost(trial.trial_id, *classify_loss(_error_of(trial)))
+        error = _error_of(trial)
+        misfit = self._newcomers.blame(error)
+        self._searcher.trial_lost(trial.trial_id, *((Outcome.PREEMPTED, misfit.message) if misfit else classify_loss(error)))
         super().on_trial_error(tune_controller, trial)
 
 
@@ -231,6 +257,20 @@ def _let_idle_workers_go(controller: Any, *, pump: bool) -> None:
     end_s = time.monotonic() + LEAVE_S
     while pump and manager.num_total_actors and time.monotonic() < end_s:
         manager.next(timeout=0.1)
+
+
+def _withdraw(controller: Any, searcher: PhaseSearcher) -> None:
+    """Take back trials that wait for a node, beyond those that there may be, so that no node is started for them; they run later.
+
+    Args:
+        controller: of Tune.
+        searcher: hands them out.
+    """
+    owners, waiting = getattr(controller, "_trial_to_actor", {}), getattr(getattr(controller, "_actor_manager", None), "pending_actors", ())
+    trials = [trial for trial, worker in owners.items() if worker in waiting]
+    for trial in trials[len(trials) - min(len(trials), searcher.num_too_many) :]:
+        searcher.trial_lost(trial.trial_id, Outcome.PREEMPTED, "taken back: no more nodes are asked for")
+        controller.stop_trial(trial)
 
 
 class _Rooms:
@@ -295,6 +335,8 @@ class _Watch(tune.Stopper):
                 raise ClusterLost("the Ray cluster went away: its head does not answer any more. The ledger is complete")
             self._searcher.look()
             self._on_step()
+            if self._searcher.num_too_many:
+                self._searcher.on_too_many()
         except ParetuneError as error:  # Tune would wrap it
             self._searcher.error = self._searcher.error or error
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again
