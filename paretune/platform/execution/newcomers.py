@@ -47,6 +47,10 @@ class Newcomers:
         self._places: tuple[float, int] | None = None
         """When it was looked, and how many there were."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler for its own resume, which is never used."""
+        return {}
+
     @property
     def expected(self) -> Expected | None:
         """What travels to the workers."""
