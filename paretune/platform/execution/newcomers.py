@@ -43,6 +43,8 @@ class Newcomers:
         self._fit: set[str] = set(expected.checked) if expected else set()
         self._questions: dict[str, Question] = {}
         self._misfits: dict[str, Misfit] = {}
+        self._left: set[str] = set()
+        """Those of them that have gone; an id never comes again."""
         self._num_in_a_row = 0
         self._places: tuple[float, int] | None = None
         """When it was looked, and how many there were."""
@@ -59,7 +61,7 @@ class Newcomers:
     @property
     def refused(self) -> tuple[str, ...]:
         """Ids of nodes that nothing of the study may run on."""
-        return tuple(self._misfits)
+        return tuple(node_id for node_id in self._misfits if node_id not in self._left)
 
     @property
     def hopeless(self) -> bool:
@@ -72,7 +74,7 @@ class Newcomers:
         Args:
             nodes_come: whether the user says that nodes join by themselves.
         """
-        found = cluster_facts(nodes_come=nodes_come, without=frozenset(self._misfits))
+        found = cluster_facts(nodes_come=nodes_come, without=frozenset(self.refused))
         return replace(found, nodes_come=False, node_types=None) if self.hopeless else found
 
     def places(self, needed: Demand) -> int | None:
@@ -128,8 +130,7 @@ class Newcomers:
     def _ask_unknown(self) -> None:
         assert self._expected is not None
         nodes = alive_nodes()
-        alive = {node["NodeID"] for node in nodes}
-        self._misfits = {node_id: found for node_id, found in self._misfits.items() if node_id in alive}  # an id never comes again
+        self._left = self._misfits.keys() - {node["NodeID"] for node in nodes}
         for node in nodes:
             if node["NodeID"] not in (*self._fit, *self._misfits, *self._questions):
                 self._questions[node["NodeID"]] = begin_asking(node, self._expected.mark)
