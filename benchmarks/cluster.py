@@ -36,7 +36,9 @@ from overhead import SPACE, memory_bytes_per_candidate, no_op_study  # noqa: E40
 from ray import tune  # noqa: E402
 from ray.tune import Callback  # noqa: E402
 
-from paretune.platform.execution.runner import TRIALS_PER_RUN, JobScheduler  # noqa: E402
+from paretune.platform.execution.job_scheduler import JobScheduler  # noqa: E402
+from paretune.platform.execution.newcomers import Newcomers  # noqa: E402
+from paretune.platform.execution.runner import TRIALS_PER_RUN  # noqa: E402
 from paretune.platform.study.study import read_history  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
@@ -97,7 +99,7 @@ def bare_tune(count: int, work_s: float) -> Arrivals:
                 num_samples=count,
                 max_concurrent_trials=NODES,
                 reuse_actors=True,
-                scheduler=JobScheduler(SimpleNamespace(leaving=()), NODES),  # type: ignore[arg-type] - as if no node ever left
+                scheduler=JobScheduler(SimpleNamespace(leaving=()), NODES, Newcomers()),  # type: ignore[arg-type] - as if no node ever left
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,

@@ -61,11 +61,19 @@ class SmallCluster:
         offered = [f"--num-cpus={cpus}", f"--resources={json.dumps(dict(tags))}"]
         self._start("head", "--head", f"--port={self._port}", *offered, "--include-dashboard=false", f"--temp-dir={self._scratch}")
 
-    def add(self, name: str, *, cpus: int = 0, tags: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None) -> None:
-        """Start a node and wait until it has joined."""
+    def add(
+        self,
+        name: str,
+        *,
+        cpus: int = 0,
+        tags: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        packages: Path | None = None,
+    ) -> None:
+        """Start a node and wait until it has joined; what lies in `packages` is found there before all else that is installed."""
         options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(tags or {}))}"]
         options += [f"--labels={','.join(f'{label}={value}' for label, value in labels.items())}"] if labels else []
-        self._start(name, *options)
+        self._start(name, *options, packages=packages)
 
     def kill(self, name: str) -> None:
         """SIGKILL of the node's raylet and of everything that runs under it: the machine is gone."""
@@ -95,19 +103,21 @@ class SmallCluster:
                 if process.environ().get(NODE_ID) == self._ids[name]:
                     process.kill()
 
-    def _start(self, name: str, *options: str) -> None:
+    def _start(self, name: str, *options: str, packages: Path | None = None) -> None:
         for _ in range(START_ATTEMPTS):
-            log = self._begin(name, *options)
+            log = self._begin(name, *options, packages=packages)
             if self._is_up(name, log):
                 return
             self.end(name)
         raise AssertionError(f"node {name} did not come up: {log.read_text()}")
 
-    def _begin(self, name: str, *options: str) -> Path:
+    def _begin(self, name: str, *options: str, packages: Path | None) -> Path:
         """Begin to start a node; where it tells how far it is."""
         self._ids[name] = secrets.token_hex(28)
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
         common = ["--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats", *ports]
+        found = [str(packages)] if packages else []
+        paths = os.pathsep.join([*found, *filter(None, [os.environ.get("PYTHONPATH")])])
         log = self._scratch / f"{name}-{self._ids[name][:8]}.log"
         with log.open("wb") as stream:
             self.nodes[name] = subprocess.Popen(
@@ -115,7 +125,7 @@ class SmallCluster:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                env={**environment(), **HEALTH, **FAIR, NODE_ID: self._ids[name]},
+                env={**environment(), **HEALTH, **FAIR, NODE_ID: self._ids[name], **({"PYTHONPATH": paths} if packages else {})},
             )
         return log
 

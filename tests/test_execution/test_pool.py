@@ -20,7 +20,7 @@ def clock() -> Clock:
 
 
 def pool_of(count: int, clock: Clock, *, comes: bool = False) -> Pool:
-    return Pool("pi4", count=count, patience_s=60.0, comes=comes, clock=clock)
+    return Pool("pi4", count=count, patience_s=60.0, comes=lambda: comes, clock=clock)
 
 
 def staffed(pool: Pool) -> list[tuple[Seat, str, float]]:

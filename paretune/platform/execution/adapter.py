@@ -22,7 +22,10 @@ from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace, Searcher, StartingSearcher
 from paretune.core.trial import Outcome, Trial
 from paretune.platform.execution.dialogue import Dialogue
+from paretune.platform.execution.newcomers import Newcomers
+from paretune.platform.execution.nodes import Misfit
 from paretune.platform.execution.phase import Done, Phase, Thinking, Wait
+from paretune.platform.execution.placement import AVOID
 from paretune.platform.execution.stations import Stations
 from paretune.platform.record.jobs import Evaluation, Job
 
@@ -145,27 +148,48 @@ class PhaseSearcher(RaySearcher):
         stations: where trained candidates are measured.
         backlog: candidates that may be at the stations while others are trained.
         release_s: after how long without a new job `on_idle` is called; None is never.
+        newcomers: nodes that joined, some of which no trial may use.
+        places: how many trials there may be at most, as far as is known now; None is no limit.
     """
 
-    def __init__(self, phase: Phase, *, segment: int, stations: Stations, backlog: int, release_s: float | None = None) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        *,
+        segment: int,
+        stations: Stations,
+        backlog: int,
+        release_s: float | None = None,
+        newcomers: Newcomers | None = None,
+        places: Callable[[], int | None] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._newcomers, self._places = newcomers or Newcomers(), places
         self._phase, self._left, self._stations, self._backlog, self._release_s = phase, segment, stations, backlog, release_s
         self._live: dict[str, Job] = {}
         self.done: Done | None = None
         self.error: Exception | None = None
         self.closing = False
         self.leaving: set[str] = set()
-        """Trials whose worker must not be used again: its node will go away."""
+        """Trials whose worker must not be used again: its node will go away, or does not fit."""
         self.on_wait: Callable[[], object] = self.look
         """Called again and again while nothing trains and `suggest` waits for the stations."""
         self.on_idle: Callable[[], object] = lambda: None
         """Called once in a while without new jobs: workers that have nothing to do may go, and their nodes with them."""
+        self.on_too_many: Callable[[], object] = lambda: None
+        """Called while there are more trials than there may be: those that wait for a node may be taken back."""
         self._idle_since_s: float | None = None
 
     @property
     def num_live(self) -> int:
         """Trials that run, or wait for a worker."""
         return len(self._live)
+
+    @property
+    def num_too_many(self) -> int:
+        """Trials beyond those that there may be."""
+        places = self._places()
+        return 0 if places is None else max(0, len(self._live) - places)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the searcher for its own resume, which is never used: the ledger is the truth."""
@@ -181,6 +205,9 @@ class PhaseSearcher(RaySearcher):
             if self._left == 0 or self.done or self.error or self.closing:
                 self._guarded(self._phase.pause)
                 return str(RaySearcher.FINISHED)
+            places = self._places()
+            if places is not None and len(self._live) >= places:
+                return None
             try:
                 step = self._phase.next_job() if self._stations.num_jobs < self._backlog else Wait()
             except Exception as error:
@@ -191,7 +218,7 @@ class PhaseSearcher(RaySearcher):
                     self._live[trial_id] = step
                     self._left -= 1
                     self._idle_since_s = None
-                    return {"job": canonical_json(step.as_json())}
+                    return {"job": canonical_json(step.as_json()), AVOID: ",".join(self._newcomers.refused)}
                 case Done():
                     self.done = step
                     return str(RaySearcher.FINISHED)
@@ -226,12 +253,17 @@ class PhaseSearcher(RaySearcher):
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Take in what a trial ended with; a trial that failed waits for `trial_lost`, which knows why."""
-        if error or result is None or not result.keys() & {"evaluation", "awaiting"}:
+        if error or result is None or not result.keys() & {"evaluation", "awaiting", "misfit"}:
             return
         job = self._live.pop(trial_id, None)
         if job is None:
             return
-        if "awaiting" in result:
+        if "misfit" in result:
+            misfit = Misfit(**json.loads(result["misfit"]))
+            self.leaving.add(trial_id)
+            self._newcomers.refuse(misfit)
+            self._guarded(lambda: self._phase.lost(job.id, Outcome.PREEMPTED, misfit.message))
+        elif "awaiting" in result:
             self._guarded(lambda: self._stations.submit(job, json.loads(result["awaiting"])))
         else:
             evaluation = Evaluation.from_json(json.loads(result["evaluation"]))

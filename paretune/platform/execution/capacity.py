@@ -15,15 +15,18 @@ from paretune.platform.execution.demands import ClusterFacts, Node, NodeType
 OPTION = "--autoscaling-config="
 
 
-def cluster_facts(*, nodes_come: bool = False) -> ClusterFacts:
+def cluster_facts(*, nodes_come: bool = False, without: frozenset[str] = frozenset()) -> ClusterFacts:
     """The nodes that are alive, and the node types that may join.
 
     Args:
         nodes_come: whether the user says that nodes join by themselves, in a way that cannot be seen from here.
+        without: ids of nodes that may not be used.
     """
-    nodes = tuple(Node(resources=node["Resources"], labels=_labels(node)) for node in ray.nodes() if node["Alive"])
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = tuple(Node(resources=node["Resources"], labels=_labels(node)) for node in alive if node["NodeID"] not in without)
     types = _told_types() or _configured_types()
-    return ClusterFacts(nodes=nodes, node_types=types, nodes_come=nodes_come or types is not None)
+    num_refused = len(alive) - len(nodes)
+    return ClusterFacts(nodes=nodes, node_types=types, nodes_come=nodes_come or types is not None, num_refused=num_refused)
 
 
 def gcs_address() -> str:

@@ -46,6 +46,8 @@ class ClusterFacts:
     """What may come by itself; None where nobody says."""
     nodes_come: bool = False
     """Whether nodes join by themselves."""
+    num_refused: int = 0
+    """Further nodes, which do not fit to the others and may not be used."""
 
     def room(self, needed: "Demand") -> int:
         """How many of a demand it can hold now."""

@@ -1,9 +1,10 @@
-"""The nodes of a Ray cluster before the first trial: the same versions everywhere, one storage, clocks that agree."""
+"""The nodes of a Ray cluster: the same versions everywhere, one storage, clocks that agree. Looked at before they are used."""
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,26 +34,59 @@ class NodeFacts:
     clock_s: float = 0.0
     """Its clock minus the driver's; 0 where the call took longer than they differ."""
     sees_storage: bool = True
+    node_id: str = ""
+    """Ray's."""
 
 
-def check_nodes(folder: Path | None = None) -> tuple[NodeFacts, ...]:
-    """Ask every node of the connected cluster and refuse to start where the nodes do not fit together.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a node that joins later is held against; travels to the workers."""
+
+    driver: NodeFacts
+    folder: str
+    """Of the study, which every node must see."""
+    mark: str
+    """A file in it that is there as long as the driver is."""
+    checked: frozenset[str] = frozenset()
+    """Ids of nodes that fit: their workers need not look again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A node that does not fit."""
+
+    node_id: str
+    address: str
+    told: str
+    """What is wrong with it, with a table."""
+
+    @property
+    def message(self) -> str:
+        """Why something cannot run there, in short."""
+        return f"its node {self.address} joined later and does not fit"
+
+
+@contextlib.contextmanager
+def checked_nodes(folder: Path) -> Iterator[Expected]:
+    """Ask every node of the connected cluster and refuse to start where the nodes do not fit together; what a later one must be like.
 
     Args:
-        folder: of the study, which every node must see; None does not look.
+        folder: of the study, which every node must see; a file that nodes look for lies there until the end.
 
     Raises:
         BadInput: versions differ, a node does not see the folder, or clocks disagree; with a table.
         ClusterLost: a node does not answer.
     """
-    mark = _mark(folder)
+    for left in folder.glob(f"{MARK}-*"):  # by a driver that was killed
+        left.unlink(missing_ok=True)
+    mark = folder.absolute() / f"{MARK}-{os.getpid()}-{time.monotonic_ns()}"
+    mark.touch()
     try:
         nodes = ask_nodes(mark)
+        refuse_differences(nodes, submitter=submitted_from(), folder=folder)
+        yield Expected(driver=nodes[0], folder=str(folder), mark=str(mark), checked=frozenset(node.node_id for node in nodes))
     finally:
-        if mark is not None:
-            mark.unlink(missing_ok=True)
-    refuse_differences(nodes, submitter=submitted_from(), folder=folder)
-    return nodes
+        mark.unlink(missing_ok=True)
 
 
 def ask_nodes(mark: Path | None = None) -> tuple[NodeFacts, ...]:
@@ -62,31 +96,51 @@ def ask_nodes(mark: Path | None = None) -> tuple[NodeFacts, ...]:
         ClusterLost: a node does not answer.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
-    alive = sorted(_alive(), key=lambda node: node["NodeID"] != here)
-    probe = ray.remote(make_probe())
-    calls = [
-        probe.options(
-            num_cpus=0, max_retries=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        ).remote(PACKAGES, str(mark) if mark else "", time.time())
-        for node in alive
-    ]
-    facts = []
-    for node, call in zip(alive, calls, strict=True):
-        try:
-            found = ray.get(call, timeout=PROBE_TIMEOUT_S)
-        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
-            if node["NodeID"] not in [other["NodeID"] for other in _alive()]:
-                continue
-            told = str(error).strip().rpartition("\n")[2]
-            raise ClusterLost(f"node {node['NodeManagerAddress']} does not answer: {told or type(error).__name__}") from error
-        facts.append(_facts(node, found))
-    return tuple(facts)
+    questions = [begin_asking(node, str(mark or "")) for node in sorted(alive_nodes(), key=lambda node: node["NodeID"] != here)]
+    return tuple(facts for facts in map(answer, questions) if facts is not None)
 
 
-def _alive() -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A node that is being asked."""
+
+    node: Mapping[str, Any]
+    """As Ray lists it."""
+    call: Any
+    """Ray's reference to what it will say."""
+
+
+def begin_asking(node: Mapping[str, Any], mark: str) -> Question:
+    """Send a node, as Ray lists it, what it must run; `mark` is a file that it must see, or empty."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+    probe = ray.remote(make_probe()).options(num_cpus=0, max_retries=1, scheduling_strategy=there)
+    return Question(node=node, call=probe.remote(PACKAGES, mark, time.time()))
+
+
+def answer(question: Question) -> NodeFacts | None:
+    """What a node says, waited for; None where it has left.
+
+    Raises:
+        ClusterLost: it does not answer.
+    """
+    import ray
+
+    try:
+        return _facts(question.node, ray.get(question.call, timeout=PROBE_TIMEOUT_S))
+    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+        if question.node["NodeID"] not in [other["NodeID"] for other in alive_nodes()]:
+            return None
+        told = str(error).strip().rpartition("\n")[2]
+        raise ClusterLost(f"node {question.node['NodeManagerAddress']} does not answer: {told or type(error).__name__}") from error
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """The nodes of the connected cluster as Ray lists them."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
@@ -102,7 +156,28 @@ def _facts(node: Mapping[str, Any], found: Mapping[str, Any]) -> NodeFacts:
         versions=found["versions"],
         clock_s=_clock_difference(found["asked_s"], found["clock_s"], time.time()),
         sees_storage=found["sees"],
+        node_id=node["NodeID"],
     )
+
+
+def misfit(node: NodeFacts, expected: Expected) -> Misfit | None:
+    """What is wrong with a node that joined; None where it fits."""
+    told = differences((expected.driver, node), submitter={}, folder=Path(expected.folder))
+    return Misfit(node_id=node.node_id, address=node.address, told="\n".join(told)) if told else None
+
+
+def misfit_here(expected: Expected | None) -> Misfit | None:
+    """What is wrong with the node of this worker; None where it fits, or nothing is expected.
+
+    Its clock is not looked at: that takes the driver, who asks every node that joins.
+    """
+    import ray
+
+    node_id = ray.get_runtime_context().get_node_id()
+    if expected is None or node_id in expected.checked:
+        return None
+    node = next((node for node in alive_nodes() if node["NodeID"] == node_id), None)
+    return None if node is None else misfit(_facts(node, make_probe()(PACKAGES, expected.mark, time.time())), expected)
 
 
 def _clock_difference(asked_s: float, told_s: float, answered_s: float) -> float:
@@ -167,9 +242,14 @@ def refuse_differences(nodes: Sequence[NodeFacts], *, submitter: Mapping[str, st
     Raises:
         BadInput: what differs, with a table.
     """
-    told = [*_version_problems(nodes, submitter), *_storage_problems(nodes, folder), *_clock_problems(nodes)]
+    told = differences(nodes, submitter=submitter, folder=folder)
     if told:
         raise BadInput("\n".join(told))
+
+
+def differences(nodes: Sequence[NodeFacts], *, submitter: Mapping[str, str], folder: Path | None) -> list[str]:
+    """In what nodes do not fit together, the first one being the driver's; arguments as of `refuse_differences`."""
+    return [*_version_problems(nodes, submitter), *_storage_problems(nodes, folder), *_clock_problems(nodes)]
 
 
 def _version_problems(nodes: Sequence[NodeFacts], submitter: Mapping[str, str]) -> list[str]:
@@ -213,12 +293,3 @@ def _advice(differing: Sequence[str]) -> str:
     if set(differing) <= {"paretune", CODE}:
         return "Install the same wheel everywhere, or send this code along: paretune submit --ship-code"
     return "Install the same versions everywhere, for example from constraints.txt"
-
-
-def _mark(folder: Path | None) -> Path | None:
-    """A file in the folder that only this run knows, to be seen from other nodes."""
-    if folder is None:
-        return None
-    mark = folder.absolute() / f"{MARK}-{os.getpid()}-{time.monotonic_ns()}"
-    mark.touch()
-    return mark

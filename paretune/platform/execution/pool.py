@@ -87,7 +87,7 @@ class Pool:
         *,
         count: int,
         patience_s: float,
-        comes: bool = False,
+        comes: Callable[[], bool] = lambda: False,
         present: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -222,7 +222,7 @@ class Pool:
             DevicesGone: with the reason of each device.
         """
         stranded_s = self.stranded_s
-        if stranded_s is None or self._comes or stranded_s < self._patience_s:
+        if stranded_s is None or stranded_s < self._patience_s or self._comes():
             return
         coming_up = any(seat.standing is Standing.STARTING for seat in self.seats)
         untroubled = not any(seat.reason for seat in self.seats)

@@ -8,32 +8,32 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle, tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray import tune
+from ray.exceptions import RayError
 from ray.tune.error import TuneError
-from ray.tune.schedulers import FIFOScheduler
 from ray.util.debug import reset_log_once
 
 from paretune.core.errors import ClusterLost, ParetuneError, StorageError
 from paretune.platform.execution.actors import JobTrainable
 from paretune.platform.execution.adapter import PhaseSearcher
 from paretune.platform.execution.cluster import session_folder
-from paretune.platform.execution.losses import classify_loss
+from paretune.platform.execution.demands import Demand
+from paretune.platform.execution.job_scheduler import JobScheduler
+from paretune.platform.execution.newcomers import Newcomers
 from paretune.platform.execution.phase import Phase
+from paretune.platform.execution.placement import trial_placement
 from paretune.platform.execution.stations import NOBODY, Stations
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.worker import WorkerLimits
 from paretune.platform.record.jobs import Evaluator
+from paretune.platform.record.parts import TRAINING
 from paretune.platform.record.sqlite_file import LEDGER_FILE
 
 LOOK_EVERY_S = 5.0
-ROOM_WAIT_S = 5.0
-"""Where a node has room, Ray gives it to a new worker in less."""
-LEAVE_S = 30.0
-"""Time that idle workers get to end."""
 TRIALS_PER_RUN = 500
 """Tune keeps every trial of a run in memory, some 20 kB each; a fresh run also brings fresh worker processes."""
 
@@ -60,6 +60,7 @@ def run_phase(
     stop: StopRequest,
     stations: Stations | None = None,
     workers_folder: Path | None = None,
+    newcomers: Newcomers | None = None,
     is_lost: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> str:
@@ -73,6 +74,7 @@ def run_phase(
         stop: looked at all the time.
         stations: where the other stages run; None where there are none.
         workers_folder: the study's folder as workers see it; None where that is `folder`.
+        newcomers: nodes that join; None where none can.
         is_lost: whether the head of the cluster has gone.
         on_step: called in every turn.
 
@@ -82,15 +84,31 @@ def run_phase(
         ClusterLost: the cluster went away.
         ParetuneError: what the phase raises.
     """
+    stations, newcomers = stations or Stations({}, NOBODY), newcomers or Newcomers()
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, evaluator=evaluator, folder=str((workers_folder or folder).absolute()), limits=resources.limits),
-        dict(resources.per_candidate),
+        tune.with_parameters(
+            JobTrainable,
+            evaluator=evaluator,
+            folder=str((workers_folder or folder).absolute()),
+            limits=resources.limits,
+            expected=newcomers.expected,
+        ),
+        partial(trial_placement, resources=dict(resources.per_candidate)),
     )
-    stations = stations or Stations({}, NOBODY)
+    places = partial(newcomers.places, Demand(name=TRAINING, resources=resources.per_candidate))
     backlog = resources.slots + 2 * stations.num_seats
     while True:  # ends: each turn runs up to TRIALS_PER_RUN new jobs of a finite phase, or raises
-        searcher = PhaseSearcher(phase, segment=TRIALS_PER_RUN, stations=stations, backlog=backlog, release_s=resources.release_s)
-        _run_trials(trainable, searcher, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
+        searcher = PhaseSearcher(
+            phase,
+            segment=TRIALS_PER_RUN,
+            stations=stations,
+            backlog=backlog,
+            release_s=resources.release_s,
+            newcomers=newcomers,
+            places=places,
+        )
+        scheduler = JobScheduler(searcher, resources.slots, newcomers)
+        _run_trials(trainable, searcher, scheduler, resources.slots, _Watch(stop, searcher, folder, is_lost, on_step))
         if isinstance(searcher.error, RayError | ConnectionError):
             raise _lost(searcher.error) from searcher.error
         if searcher.error is not None:
@@ -105,9 +123,8 @@ def run_phase(
         reset_log_once()  # Ray keeps a kilobyte of text for each trial it ever encoded
 
 
-def _run_trials(trainable: Any, searcher: PhaseSearcher, slots: int, watch: "_Watch") -> None:
+def _run_trials(trainable: Any, searcher: PhaseSearcher, scheduler: JobScheduler, slots: int, watch: "_Watch") -> None:
     """One run of Tune; nothing of it stays on this host."""
-    scheduler = JobScheduler(searcher, slots)
     scratch = tempfile.mkdtemp(prefix="paretune-", dir=session_folder())
     logging.getLogger("ray.tune.tune").addFilter(_is_news)
     try:
@@ -138,7 +155,7 @@ def _release_leftovers(phase: Phase, evaluator: Evaluator, folder: Path) -> None
                 evaluator.release(record.job, workspace)
 
 
-def _tuner(trainable: Any, searcher: PhaseSearcher, scheduler: "JobScheduler", slots: int, scratch: str, watch: "_Watch") -> tune.Tuner:
+def _tuner(trainable: Any, searcher: PhaseSearcher, scheduler: JobScheduler, slots: int, scratch: str, watch: "_Watch") -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -165,114 +182,6 @@ def _trial_id(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-class JobScheduler(FIFOScheduler):
-    """First come, first served; says why trials were lost, and mends four habits of Tune 2.60.
-
-    With `reuse_actors` Tune keeps one idle actor and ends the others, and hands an idle actor to a trial whose own actor is still
-    starting, which it then drops. With candidates shorter than a worker's start (torch: seconds) one of two workers does all the
-    work, and each barrier of `mode: sync` starts processes anew. So an idle actor goes to trials without an actor of their own, and to
-    those whose own finds no room, as after the loss of a node. And where Ray's memory monitor kills one actor, Tune ends the run.
-    It also keeps actors on nodes that are being drained.
-    There is no public switch; where Ray moves these parts, the scheduler has no effect on them: time is lost, or a resume is needed.
-    See docs/decisions/0003-keep-tune-workers.md.
-
-    Not a `Callback`, because where a run has one, Tune imports MLflow to count it (4 s, 100 MB).
-    """
-
-    def __init__(self, searcher: PhaseSearcher, slots: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._searcher, self._slots = searcher, slots
-        self._mended = False
-        self.artifacts: Path | None = None
-        """What Ray keeps of the run's trials on this host."""
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Called by Tune for each new trial; the first one brings the controller."""
-        if self._mended:
-            return
-        self._mended = True
-        experiment = Path(trial.local_experiment_path)
-        if experiment.parents[2].name == "artifacts":
-            self.artifacts = experiment.parents[1]
-        controller = getattr(tune_controller, "_tune_controller", tune_controller)  # unwrapped
-        self._searcher.on_idle = lambda: _let_idle_workers_go(controller, pump=self._searcher.num_live == 0)
-        cache: Any = getattr(controller, "_actor_cache", None)
-        if hasattr(cache, "increase_max"):
-            cache.increase_max(trial.placement_group_factory, by=self._slots)
-        reuse, owners = getattr(controller, "_maybe_reuse_cached_actor", None), getattr(controller, "_trial_to_actor", None)
-        if reuse is not None and owners is not None:
-            rooms = _Rooms(getattr(controller, "_actor_manager", None))
-            controller._maybe_reuse_cached_actor = lambda other: not rooms.has(owners.get(other)) and reuse(other)
-        keep = getattr(controller, "_maybe_cache_trial_actor", None)
-        if keep is not None:
-            controller._maybe_cache_trial_actor = lambda ended: ended.trial_id not in self._searcher.leaving and keep(ended)
-        manager: Any = getattr(controller, "_actor_manager", None)
-        failed = getattr(manager, "_actor_task_failed", None)
-        if failed is not None:
-            manager._actor_task_failed = lambda *task, exception, **named: failed(*task, exception=_as_actor_error(exception), **named)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Called by Tune before it tells the searcher that the trial failed."""
-        self._searcher.trial_lost(trial.trial_id, *classify_loss(_error_of(trial)))
-        super().on_trial_error(tune_controller, trial)
-
-
-def _let_idle_workers_go(controller: Any, *, pump: bool) -> None:
-    """End the workers that Tune keeps for later trials, so that the nodes they are on may end; the next trial starts one.
-
-    Args:
-        controller: of Tune.
-        pump: take Tune's events in until they have ended: it does so itself only while something trains.
-    """
-    clean, manager = getattr(controller, "_cleanup_cached_actors", None), getattr(controller, "_actor_manager", None)
-    if clean is None or manager is None:
-        return
-    clean(force_all=True)
-    end_s = time.monotonic() + LEAVE_S
-    while pump and manager.num_total_actors and time.monotonic() < end_s:
-        manager.next(timeout=0.1)
-
-
-class _Rooms:
-    """Which workers have room on a node, or will soon.
-
-    One that does not would wait for ever where a node was lost and the idle worker, which its trial may not have, holds what is left.
-
-    Args:
-        manager: Tune's, of the workers.
-    """
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-        self._since_s: dict[Any, float] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its controller for its own resume, which is never used."""
-        return {}
-
-    def has(self, worker: Any) -> bool:
-        """Whether there is such a worker, and it has not been waiting for long."""
-        waiting = getattr(self._manager, "pending_actors", ())
-        self._since_s = {other: since_s for other, since_s in self._since_s.items() if other in waiting}
-        if worker not in waiting:
-            return worker is not None
-        return time.monotonic() - self._since_s.setdefault(worker, time.monotonic()) < ROOM_WAIT_S
-
-
-def _as_actor_error(error: Exception) -> Exception:
-    return RayActorError(error_msg=str(error)) if isinstance(error, OutOfMemoryError) else error
-
-
-def _error_of(trial: Any) -> BaseException | None:
-    """Why a trial failed. `Trial.get_error` looks in the storage, where the driver's file is not yet."""
-    path = trial.pickled_error_file
-    if path is None:
-        return None
-    with Path(path).open("rb") as file:
-        error: BaseException = cloudpickle.load(file)
-    return error
-
-
 class _Watch(tune.Stopper):
     """Looked at in every turn of Tune's event loop."""
 
@@ -295,6 +204,8 @@ class _Watch(tune.Stopper):
                 raise ClusterLost("the Ray cluster went away: its head does not answer any more. The ledger is complete")
             self._searcher.look()
             self._on_step()
+            if self._searcher.num_too_many:
+                self._searcher.on_too_many()
         except ParetuneError as error:  # Tune would wrap it
             self._searcher.error = self._searcher.error or error
         if time.monotonic() - self._last_look_s > LOOK_EVERY_S:  # candidates may run for hours before anything is written again

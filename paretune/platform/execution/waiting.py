@@ -50,9 +50,12 @@ class RoomWatch:
             return
         self._since_s = now_s if self._since_s is None else self._since_s
         waited_s = now_s - self._since_s
+        refused = f"; nodes there that do not fit: {cluster.num_refused}" if cluster.num_refused else ""
         if waited_s >= self._patience_s and not cluster.nodes_come:
-            raise ClusterLost(f"no node that is left can train ({self._training} on one node), also after waiting {waited_s:.0f} s")
+            raise ClusterLost(
+                f"no node that is left can train ({self._training} on one node), also after waiting {waited_s:.0f} s{refused}"
+            )
         if waited_s >= SAY_AFTER_S and (self._said_s == 0.0 or now_s - self._said_s >= SAY_EVERY_S):
             self._said_s = now_s
             coming = "waiting for the autoscaler" if cluster.nodes_come else "waiting for a node to join"
-            self._say(f"no node can train ({self._training} on one node): {coming} since {waited_s:.0f} s")
+            self._say(f"no node can train ({self._training} on one node): {coming} since {waited_s:.0f} s{refused}")

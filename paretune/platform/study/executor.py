@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paretune.platform.execution.demands import Demand
 from paretune.platform.execution.deriving import DerivingEvaluator
+from paretune.platform.execution.nodes import Expected
 from paretune.platform.execution.phase import Phase
 from paretune.platform.execution.pool import Pool
 from paretune.platform.execution.stations import Stations
@@ -37,14 +38,17 @@ class Executor:
         progress: Progress,
         stop: StopRequest,
         is_lost: Callable[[], bool],
+        expected: Expected | None,
     ) -> None:
         from paretune.platform.execution.actors import RayStaff
-        from paretune.platform.execution.capacity import cluster_facts
+        from paretune.platform.execution.newcomers import Newcomers
         from paretune.platform.execution.runner import Resources
 
         self._folder, self._workers_folder, self._progress, self._stop, self._is_lost = folder, workers_folder, progress, stop, is_lost
         spec = plan.spec
-        cluster = cluster_facts(nodes_come=spec.run.resources.nodes_come)
+        self._newcomers = Newcomers(expected, say=progress.message)
+        facts = partial(self._newcomers.facts, nodes_come=spec.run.resources.nodes_come)
+        cluster = facts()
         posts = staffing.posts(cluster)
         for note in posts.notes:
             progress.message(note)
@@ -55,7 +59,7 @@ class Executor:
         limits = WorkerLimits(timeout_s=spec.run.trial_timeout_s, memory_bytes=spec.run.memory_bytes)
         self._room = RoomWatch(
             Demand(name=TRAINING, resources=posts.per_candidate),
-            partial(cluster_facts, nodes_come=spec.run.resources.nodes_come),
+            facts,
             patience_s=spec.run.device_wait_s,
             say=progress.message,
         )
@@ -65,14 +69,14 @@ class Executor:
                 name,
                 count=needed.count,
                 patience_s=spec.run.device_wait_s,
-                comes=cluster.nodes_come,
-                present=partial(_has_room, needed),
+                comes=lambda: facts().nodes_come,
+                present=lambda needed=needed: facts().room(needed) > 0,  # type: ignore[misc]
             )
             for name, needed in staffing.device_demands.items()
         }
         self._stations = Stations(
             pools,
-            RayStaff(staffing.devices, self._evaluator, workers_folder),
+            RayStaff(staffing.devices, self._evaluator, workers_folder, self._newcomers),
             release_s=spec.run.release_s if any(choice.resources.tag for choice in staffing.devices.values()) else None,
             say=progress.message,
         )
@@ -93,6 +97,7 @@ class Executor:
                 resources=self._resources,
                 stop=self._stop,
                 stations=self._stations,
+                newcomers=self._newcomers,
                 is_lost=self._is_lost,
                 on_step=lambda: self._step(phase),
             )
@@ -100,16 +105,10 @@ class Executor:
             self._progress.end()
 
     def _step(self, phase: Phase) -> None:
+        self._newcomers.look()
         self._room.look()
         self._progress.step(phase.history, phase.num_ended)
 
     def close(self) -> None:
         """Let the devices go."""
         self._stations.close()
-
-
-def _has_room(needed: Demand) -> bool:
-    """Whether the nodes that are alive have what a stage needs."""
-    from paretune.platform.execution.capacity import cluster_facts
-
-    return cluster_facts().room(needed) > 0

@@ -11,7 +11,7 @@ from paretune.core.errors import SpecChanged
 from paretune.platform.execution.cluster import available_cpus, ray_cluster
 from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.head import HeadWatch
-from paretune.platform.execution.nodes import check_nodes
+from paretune.platform.execution.nodes import checked_nodes
 from paretune.platform.execution.phase import PhaseContext
 from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
 from paretune.platform.execution.worker import recall
@@ -180,13 +180,13 @@ def _run_phases(
         contextlib.closing(head),  # after Ray, which may hang where its head is gone
         ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags, insecure=insecure),
         stop_on_signals(stop),
+        contextlib.ExitStack() as until_end,
     ):
         from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before
 
         stop.raise_if_set()
         head.start(gcs_address())
-        if address is not None:
-            check_nodes(shared or folder)
+        expected = None if address is None else until_end.enter_context(checked_nodes(shared or folder))
         executor = Executor(
             folder=folder,
             workers_folder=shared or folder,
@@ -196,6 +196,7 @@ def _run_phases(
             progress=progress,
             stop=stop,
             is_lost=lambda: head.lost,
+            expected=expected,
         )
         context.record([("staffed", {"stations": executor.stations_by_tag})])
         with contextlib.closing(executor):
