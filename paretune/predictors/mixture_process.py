@@ -19,6 +19,8 @@ ROUNDS = 4
 """Times that the noise of each example is weighed anew."""
 STEPS = 40
 """Steps of the search for the weights in each round."""
+STRONG = 3.0
+"""Logarithm of the Bayes factor from which evidence counts as strong: Kass & Raftery, JASA 90(430), 1995."""
 RANGE = 8.0
 """The weights' logarithms are sought within so much of the prior's mean."""
 
@@ -59,7 +61,8 @@ def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior
     """Weights that explain the examples best under the prior, each example's noise weighed by how far off it lies.
 
     Noise is t-distributed: an example that the process misses by many deviations gets a larger noise, then the
-    weights are sought again.
+    weights are sought again. Among few examples one that no other resembles is easily taken for an outlier, so outliers
+    count only as long as there is no strong evidence for weights that need none.
 
     Args:
         parts_PKK: covariance of the examples by each part alone.
@@ -68,28 +71,43 @@ def fit_mixture(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior
 
     Source: Rasmussen & Williams, Gaussian processes for machine learning, 2006, chapter 5; Lange et al., JASA 84(408), 1989.
     """
-    from scipy.optimize import minimize
-
-    log_weights = prior.mean.copy()
+    even_K = np.ones(len(targets_K))
     # Weighed by the prior first: weights sought with an outlier of full weight would explain it.
-    noise_K = np.ones(len(targets_K))
-    noise_K = _reweighed(targets_K, _solved(parts_PKK, targets_K, log_weights, noise_K), noise_K)
-    bounds = [(mean - RANGE, mean + RANGE) for mean in prior.mean]
+    noise_K = _reweighed(targets_K, _solved(parts_PKK, targets_K, prior.mean, even_K), even_K)
+    log_weights = prior.mean
     for step in range(ROUNDS):
-        found = minimize(
-            _objective,
-            log_weights,
-            args=(parts_PKK, targets_K, prior, noise_K),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": STEPS},
-        )
-        log_weights = found.x
+        log_weights = _sought(parts_PKK, targets_K, prior, log_weights, noise_K)
         fitted = _solved(parts_PKK, targets_K, log_weights, noise_K)
         if step < ROUNDS - 1:
             noise_K = _reweighed(targets_K, fitted, noise_K)
-    return fitted
+    even_weights = _sought(parts_PKK, targets_K, prior, prior.mean, even_K)
+    evidence = _surprise(parts_PKK, targets_K, prior, log_weights, noise_K) - _surprise(parts_PKK, targets_K, prior, even_weights, even_K)
+    return _solved(parts_PKK, targets_K, even_weights, even_K) if evidence > STRONG else fitted
+
+
+def _sought(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior, log_weights: FloatArray, noise_K: FloatArray) -> FloatArray:
+    """`(P + 1,)` most probable logarithms, sought from those given."""
+    from scipy.optimize import minimize
+
+    found = minimize(
+        _objective,
+        log_weights,
+        args=(parts_PKK, targets_K, prior, noise_K),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(mean - RANGE, mean + RANGE) for mean in prior.mean],
+        options={"maxiter": STEPS},
+    )
+    return np.asarray(found.x)
+
+
+def _surprise(parts_PKK: FloatArray, targets_K: FloatArray, prior: WeightPrior, log_weights: FloatArray, noise_K: FloatArray) -> float:
+    """Negative log density of examples, weights and noises together, but for a constant.
+
+    T-distributed noise is normal noise whose variance is distributed like the inverse of a gamma variable.
+    """
+    noises = FREEDOM / 2 * (np.log(noise_K) + 1 / noise_K).sum()
+    return _objective(log_weights, parts_PKK, targets_K, prior, noise_K)[0] + float(noises)
 
 
 def _solved(parts_PKK: FloatArray, targets_K: FloatArray, log_weights: FloatArray, noise_K: FloatArray) -> FittedMixture:
