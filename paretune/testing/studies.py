@@ -1,5 +1,6 @@
 """A small complete search with known results, on the real ledger, for tests and benchmarks of what lies around the training."""
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +14,13 @@ from paretune.core.protocols import Searcher, SearchSpace
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts, ComputedTarget
 from paretune.platform.execution.fidelity_phase import FidelityPhase
-from paretune.platform.execution.phase import PhaseContext
+from paretune.platform.execution.phase import Done, PhaseContext
 from paretune.platform.execution.racing import RivalFront
 from paretune.platform.execution.search_phase import Budget, SearchPhase
-from paretune.platform.execution.worker import recall
+from paretune.platform.execution.worker import Worker, WorkerLimits, recall
 from paretune.platform.record.header import Header
 from paretune.platform.record.history import History
-from paretune.platform.record.jobs import JobFactory
+from paretune.platform.record.jobs import Evaluation, Evaluator, Job, JobFactory
 from paretune.platform.record.ledger import Ledger, read_events
 from paretune.searchers.rungs import Ladder
 from paretune.testing.evaluators import FormulaEvaluator
@@ -37,13 +38,13 @@ PROBLEM = Problem(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormulaStudy:
-    """An open search whose candidates are evaluated by `FormulaEvaluator`; close the ledger when done."""
+    """An open search whose candidates are evaluated by `FormulaEvaluator`, or by another one; close the ledger when done."""
 
     folder: Path
     ledger: Ledger
     history: History
     phase: SearchPhase
-    evaluator: FormulaEvaluator
+    evaluator: Evaluator
 
     def front_json(self) -> str:
         """The front as canonical JSON, for byte-wise comparison."""
@@ -131,3 +132,30 @@ def front_json(history: History) -> str:
     """The front of a history as canonical JSON: ask index, genotype and metrics of each member."""
     members = [[record.job.ask_index, list(record.job.genotype), dict(record.metrics)] for record in history.front()]
     return canonical_json(members)
+
+
+def evaluate_in_any_order(study: FormulaStudy, rng: random.Random, *, in_flight: int, results: int | None = None) -> bool:
+    """Evaluate candidates in this process and drop the study, as if its driver had been killed; whether the search ended.
+
+    Args:
+        study: it is closed afterwards.
+        rng: decides which of the candidates in flight ends next.
+        in_flight: candidates at a time.
+        results: how many to evaluate; None for all.
+    """
+    worker = Worker(study.evaluator, study.folder.absolute(), WorkerLimits())
+    jobs: list[Job] = []
+    num_ended = 0
+    step = study.phase.next_job()
+    while num_ended != results and not isinstance(step, Done):
+        if isinstance(step, Job):
+            jobs.append(step)
+        if not isinstance(step, Job) or len(jobs) == in_flight:
+            job = jobs.pop(rng.randrange(len(jobs)))
+            found = worker.run(job)
+            assert isinstance(found, Evaluation), "an evaluator in stages needs stations"
+            study.phase.finished(job.id, found)
+            num_ended += 1
+        step = study.phase.next_job()
+    study.ledger.close()
+    return isinstance(step, Done)

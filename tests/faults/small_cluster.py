@@ -3,6 +3,7 @@
 Each node is a `ray start --block` of its own, so that no test process has to be part of the cluster.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from paretune.core.trial import Outcome
+from paretune.platform.record.history import History
 
 STORE_BYTES = 80_000_000
 HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
@@ -193,3 +197,13 @@ def until(happened: Any, driver: Driver, *, timeout_s: float = 300.0) -> None:
         assert driver.process.poll() is None, driver.said()[-4000:]
         assert time.monotonic() < end_s, driver.said()[-4000:]
         time.sleep(0.1)
+
+
+def check_sound(folder: Path, history: History, *, trials: int) -> None:
+    """Nothing lost, nothing done twice, nobody failed."""
+    records = history.search_records()
+    assert [record.outcome for record in records] == [Outcome.OK] * trials
+    done = collections.Counter(words[1] for words in witnessed(folder) if words[0] == "done")
+    assert done == dict.fromkeys([record.job.id for record in records], 1)
+    steps = collections.Counter((words[1], words[2]) for words in witnessed(folder) if words[0] == "step")
+    assert max(steps.values()) == 1  # what was durable was not trained again

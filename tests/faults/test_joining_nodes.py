@@ -1,15 +1,13 @@
 """Nodes that join a real cluster while a study runs and do not fit: nothing of the study is done there, and it goes on where it can."""
 
-import collections
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_cluster import Driver, SmallCluster, small_cluster, until, witnessed
+from small_cluster import SmallCluster, check_sound, until, witnessed
 
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History
@@ -18,39 +16,6 @@ from paretune.testing.studies import front_json
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 REFUSED = "joined and does not fit"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SmallCluster]:
-    """One cluster for all tests: nodes take seconds to start."""
-    with small_cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def cluster(shared: SmallCluster) -> SmallCluster:
-    """A head without processors, one node that trains, one with the device, whatever the test before did to them."""
-    nodes = {"training": {"cpus": 1}, "edge": {"tags": {"edge_pi4": 1}}}
-    for name in [name for name in shared.nodes if name not in (*nodes, "head")]:
-        shared.kill(name)
-    for name, kind in nodes.items():
-        if name not in shared.nodes:
-            shared.add(name, **kind)  # type: ignore[arg-type]
-    return shared
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[object]:
-    """Starts drivers that do not outlive the test."""
-    drivers = []
-
-    def begin(folder: str, address: str | None, *arguments: str) -> Driver:
-        drivers.append(Driver(tmp_path / folder, address, *arguments))
-        return drivers[-1]
-
-    yield begin
-    for driver in drivers:
-        driver.close()
 
 
 @pytest.fixture
@@ -71,14 +36,10 @@ def other_paretune(tmp_path: Path) -> Path:
     return found.parent
 
 
-def check_sound(folder: Path, history: History, *, trials: int) -> None:
-    """Nothing lost, nothing done twice, nobody failed; whatever was lost had to move."""
-    records = history.search_records()
-    assert [record.outcome for record in records] == [Outcome.OK] * trials
-    assert collections.Counter(words[1] for words in witnessed(folder) if words[0] == "done") == {record.job.id: 1 for record in records}
-    steps = collections.Counter((words[1], words[2]) for words in witnessed(folder) if words[0] == "step")
-    assert max(steps.values()) == 1
-    assert {outcome for record in records for outcome in record.lost_to} <= {Outcome.PREEMPTED}
+def check_moved(folder: Path, history: History, *, trials: int) -> None:
+    """Nothing lost, nothing done twice, nobody failed; whoever was lost had to move."""
+    check_sound(folder, history, trials=trials)
+    assert {outcome for record in history.search_records() for outcome in record.lost_to} <= {Outcome.PREEMPTED}
 
 
 def done(folder: Path) -> int:
@@ -96,7 +57,7 @@ def test_candidates_move_from_nodes_that_do_not_fit_and_the_front_is_that_of_one
     until(lambda: driver.said().count(REFUSED) >= 2, driver)
     assert driver.wait(300) == 0, driver.said()[-4000:]
     history = read_history(folder / "study")
-    check_sound(folder, history, trials=12)
+    check_moved(folder, history, trials=12)
     said = driver.said()
     assert said.count(REFUSED) == 2  # each node once
     rows = [line.split() for line in said.splitlines() if line.startswith("  ")]
@@ -121,7 +82,7 @@ def test_where_only_nodes_that_do_not_fit_are_left_the_study_waits_and_says_so(
     assert attempts <= 3  # the killed node, the one that does not fit, and who was on the way there
     cluster.add("good", cpus=1)
     assert driver.wait(300) == 0, driver.said()[-4000:]
-    check_sound(folder, read_history(folder / "study"), trials=8)
+    check_moved(folder, read_history(folder / "study"), trials=8)
     assert driver.said().count(REFUSED) == 1
 
 
@@ -138,7 +99,7 @@ def test_the_only_node_with_a_tag_does_not_fit(cluster: SmallCluster, start: obj
     cluster.add("good", tags={"edge_pi4": 1})
     assert driver.wait(300) == 0, driver.said()[-4000:]
     history = read_history(folder / "study")
-    check_sound(folder, history, trials=8)
+    check_moved(folder, history, trials=8)
     assert driver.said().count(REFUSED) == 1
     alone = start("alone", None, *arguments)  # type: ignore[operator]
     assert alone.wait(300) == 0, alone.said()[-4000:]

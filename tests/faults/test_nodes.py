@@ -7,14 +7,13 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_cluster import Driver, SmallCluster, environment, small_cluster, until, witnessed
+from small_cluster import SmallCluster, check_sound, environment, until, witnessed
 
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History
@@ -26,49 +25,6 @@ FULL = os.environ.get("PARETUNE_FAULTS") == "full"
 ROOT = Path(__file__).parents[2]
 KILLS = 30 if FULL else 4
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600 if FULL else 600)]
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SmallCluster]:
-    """One cluster for all tests: nodes take seconds to start."""
-    with small_cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def cluster(shared: SmallCluster) -> SmallCluster:
-    """A head without processors, one node that trains, one with the device, whatever the test before did to them."""
-    nodes = {"training": {"cpus": 1}, "edge": {"tags": {"edge_pi4": 1}}}
-    for name in [name for name in shared.nodes if name not in (*nodes, "head") or name in shared.drained]:
-        shared.kill(name)
-    for name, kind in nodes.items():
-        if name not in shared.nodes:
-            shared.add(name, **kind)  # type: ignore[arg-type]
-    return shared
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[object]:
-    """Starts drivers that do not outlive the test."""
-    drivers = []
-
-    def begin(folder: str, address: str | None, *arguments: str) -> Driver:
-        drivers.append(Driver(tmp_path / folder, address, *arguments))
-        return drivers[-1]
-
-    yield begin
-    for driver in drivers:
-        driver.close()
-
-
-def check_sound(folder: Path, history: History, *, trials: int) -> None:
-    """Nothing lost, nothing done twice, nobody failed."""
-    records = history.search_records()
-    assert [record.outcome for record in records] == [Outcome.OK] * trials
-    done = collections.Counter(words[1] for words in witnessed(folder) if words[0] == "done")
-    assert done == dict.fromkeys([record.job.id for record in records], 1)
-    steps = collections.Counter((words[1], words[2]) for words in witnessed(folder) if words[0] == "step")
-    assert max(steps.values()) == 1  # what was durable was not trained again
 
 
 def command_line(folder: Path, name: str, *arguments: str) -> History:

@@ -11,8 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_cluster import Driver, SmallCluster, small_cluster, until, witnessed
-from test_nodes import check_sound
+from small_cluster import Driver, SmallCluster, check_sound, small_cluster, until, witnessed
 
 from paretune.platform.record.ledger_copy import read_copy
 from paretune.platform.record.results import list_results
@@ -33,17 +32,9 @@ def cluster() -> Iterator[SmallCluster]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts drivers that do not outlive the test."""
-    drivers = []
-
-    def begin(folder: str, address: str | None, *arguments: str) -> Driver:
-        drivers.append(Driver(tmp_path / folder, address, *TRIALS, *arguments))
-        return drivers[-1]
-
-    yield begin
-    for driver in drivers:
-        driver.close()
+def start(start: Start) -> Start:
+    """Starts drivers of twelve candidates."""
+    return lambda folder, address, *arguments: start(folder, address, *TRIALS, *arguments)
 
 
 def test_without_the_head_and_its_disk_the_study_goes_on_from_the_shared_storage(

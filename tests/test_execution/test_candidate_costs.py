@@ -18,14 +18,11 @@ from paretune.core.protocols import SearchSpace
 from paretune.core.trial import Outcome
 from paretune.core.workload import WorkloadBatch
 from paretune.platform.execution.candidate_costs import CandidateCosts
-from paretune.platform.execution.phase import Done
-from paretune.platform.execution.worker import Worker, WorkerLimits
-from paretune.platform.record.jobs import Job
 from paretune.searchers import SEARCHERS
 from paretune.spaces.digits_conv import DigitsConv
 from paretune.testing.accelerator import MadeUpAccelerator
 from paretune.testing.space import random_genotypes
-from paretune.testing.studies import FormulaStudy, open_formula_study
+from paretune.testing.studies import FormulaStudy, evaluate_in_any_order, open_formula_study
 
 NETWORK = DigitsConv(input_shape=(1, 8, 8), num_classes=10)
 PROBLEM = Problem(
@@ -164,29 +161,12 @@ def opened(folder: Path, name: str) -> FormulaStudy:
     return open_formula_study(folder, space=NETWORK, make_searcher=make, trials=TRIALS, problem=PROBLEM, targets=targets())
 
 
-def run_on(study: FormulaStudy, rng: random.Random, results: int) -> bool:
-    """Evaluate some candidates, in any order of those in flight, and drop the study; whether the search ended."""
-    worker = Worker(study.evaluator, study.folder.absolute(), WorkerLimits())
-    jobs: list[Job] = []
-    step = study.phase.next_job()
-    while results > 0 and not isinstance(step, Done):
-        if isinstance(step, Job):
-            jobs.append(step)
-        if not isinstance(step, Job) or len(jobs) == IN_FLIGHT:
-            job = jobs.pop(rng.randrange(len(jobs)))
-            study.phase.finished(job.id, worker.run(job))
-            results -= 1
-        step = study.phase.next_job()
-    study.ledger.close()
-    return isinstance(step, Done)
-
-
 @pytest.mark.parametrize("name", ["nsga2", "lemonade", "regularized_evolution"])
 def test_search_over_designs_that_is_cut_off_ends_as_the_one_that_was_not(name: str, tmp_path: Path) -> None:
     whole = opened(tmp_path / "whole", name)
-    assert run_on(whole, random.Random(1), results=10 * TRIALS)
+    assert evaluate_in_any_order(whole, random.Random(1), in_flight=IN_FLIGHT)
     rng, num_sessions = random.Random(2), 1
-    while not run_on(cut := opened(tmp_path / "cut", name), rng, results=rng.randint(3, 12)):
+    while not evaluate_in_any_order(cut := opened(tmp_path / "cut", name), rng, in_flight=IN_FLIGHT, results=rng.randint(3, 12)):
         num_sessions += 1
     assert num_sessions > 2
     assert cut.front_json() == whole.front_json()
@@ -198,7 +178,7 @@ def test_search_over_designs_that_is_cut_off_ends_as_the_one_that_was_not(name: 
 
 def test_design_that_does_not_fit_is_recorded_infeasible_and_never_runs(tmp_path: Path) -> None:
     study = opened(tmp_path / "study", "random")
-    assert run_on(study, random.Random(1), results=10 * TRIALS)
+    assert evaluate_in_any_order(study, random.Random(1), in_flight=IN_FLIGHT)
     screened = [record for record in study.history.proposals() if record.screened]
     evaluated = [record for record in study.history.proposals() if not record.screened]
     assert len(evaluated) == TRIALS

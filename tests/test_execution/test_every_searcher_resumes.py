@@ -7,13 +7,10 @@ import pytest
 
 from paretune.core.objectives import Problem
 from paretune.core.protocols import Searcher, SearchSpace, StartingSearcher
-from paretune.platform.execution.phase import Done
-from paretune.platform.execution.worker import Worker, WorkerLimits
-from paretune.platform.record.jobs import Job
 from paretune.platform.spec.checks import sample
 from paretune.searchers import SEARCHERS
 from paretune.spaces.digits_conv import DigitsConv
-from paretune.testing.studies import FormulaStudy, open_formula_study
+from paretune.testing.studies import FormulaStudy, evaluate_in_any_order, open_formula_study
 
 TRIALS = 44
 IN_FLIGHT = 3
@@ -32,29 +29,14 @@ def opened(folder: Path, name: str, *, num_given: int = 0) -> FormulaStudy:
     return open_formula_study(folder, space=space, make_searcher=make, trials=TRIALS)
 
 
-def run_on(study: FormulaStudy, rng: random.Random, results: int) -> bool:
-    """Evaluate some candidates, in any order of those in flight, and drop the study; whether the search ended."""
-    worker = Worker(study.evaluator, study.folder.absolute(), WorkerLimits())
-    jobs: list[Job] = []
-    step = study.phase.next_job()
-    while results > 0 and not isinstance(step, Done):
-        if isinstance(step, Job):
-            jobs.append(step)
-        if not isinstance(step, Job) or len(jobs) == IN_FLIGHT:
-            job = jobs.pop(rng.randrange(len(jobs)))
-            study.phase.finished(job.id, worker.run(job))
-            results -= 1
-        step = study.phase.next_job()
-    study.ledger.close()
-    return isinstance(step, Done)
-
-
 def check_cut_off(name: str, folder: Path, *, num_given: int = 0) -> FormulaStudy:
     """Run a search at once and in pieces; both must be the same."""
     whole = opened(folder / "whole", name, num_given=num_given)
-    assert run_on(whole, random.Random(1), results=10 * TRIALS)
+    assert evaluate_in_any_order(whole, random.Random(1), in_flight=IN_FLIGHT)
     rng, num_sessions = random.Random(2), 1
-    while not run_on(cut := opened(folder / "cut", name, num_given=num_given), rng, results=rng.randint(1, 15)):
+    while not evaluate_in_any_order(
+        cut := opened(folder / "cut", name, num_given=num_given), rng, in_flight=IN_FLIGHT, results=rng.randint(1, 15)
+    ):
         num_sessions += 1
     assert num_sessions > 3
     assert cut.front_json() == whole.front_json()

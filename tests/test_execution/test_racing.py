@@ -19,9 +19,7 @@ from paretune.hardware.analog.drift_report import DriftReport, Floats
 from paretune.hardware.analog.early_stopping import EarlyStopping
 from paretune.hardware.analog.evaluator import run_programmings
 from paretune.hardware.analog.presets import HERMES, AnalogPreset
-from paretune.platform.execution.phase import Done
 from paretune.platform.execution.racing import RivalFront, contest_of
-from paretune.platform.execution.worker import Worker, WorkerLimits
 from paretune.platform.record.jobs import Evaluation, Job, JobFactory
 from paretune.searchers.nsga2 import NSGA2
 from paretune.searchers.random_search import RandomSearch
@@ -29,7 +27,7 @@ from paretune.searchers.regularized_evolution import RegularizedEvolution
 from paretune.searchers.rungs import Ladder
 from paretune.testing.evaluators import FunctionEvaluator
 from paretune.testing.problems import TabulatedSpace
-from paretune.testing.studies import FormulaStudy, open_formula_study
+from paretune.testing.studies import FormulaStudy, evaluate_in_any_order, open_formula_study
 
 SPACE = TabulatedSpace([Decision(name=f"layer{index}.width", choices=(8, 16, 24, 32), ordinal=True) for index in range(4)])
 PROBLEM = Problem(
@@ -87,30 +85,12 @@ def judged(job: Job, workspace: Path | None = None, *, all_programmings: bool = 
     return {**known, **{f"tiles.{name}": value for name, value in values.items()}}
 
 
-def opened(
-    folder: Path, name: str, *, mode: Literal["sync", "async"] = "sync", ladder: Ladder | None = None
-) -> tuple[FormulaStudy, Worker]:
+def opened(folder: Path, name: str, *, mode: Literal["sync", "async"] = "sync", ladder: Ladder | None = None) -> FormulaStudy:
     study = open_formula_study(
         folder, space=SPACE, make_searcher=SEARCHERS[name], trials=TRIALS, mode=mode, problem=PROBLEM, racing=True, ladder=ladder
     )
     study.folder.mkdir(exist_ok=True)
-    return study, Worker(FunctionEvaluator(judged, PRODUCED), folder.absolute(), WorkerLimits())
-
-
-def run_on(study: FormulaStudy, worker: Worker, rng: random.Random, *, in_flight: int, results: int = 10 * TRIALS) -> bool:
-    """Evaluate candidates, in any order of those in flight, and drop the study; whether the search ended."""
-    jobs: list[Job] = []
-    step = study.phase.next_job()
-    while results > 0 and not isinstance(step, Done):
-        if isinstance(step, Job):
-            jobs.append(step)
-        if not isinstance(step, Job) or len(jobs) == in_flight:
-            job = jobs.pop(rng.randrange(len(jobs)))
-            study.phase.finished(job.id, worker.run(job))
-            results -= 1
-        step = study.phase.next_job()
-    study.ledger.close()
-    return isinstance(step, Done)
+    return replace(study, evaluator=FunctionEvaluator(judged, PRODUCED))
 
 
 def told(study: FormulaStudy) -> list[Any]:
@@ -122,8 +102,8 @@ def told(study: FormulaStudy) -> list[Any]:
 def test_one_worker_and_three_come_to_the_same_in_sync_mode(name: str, tmp_path: Path) -> None:
     found = []
     for in_flight in (1, 3):
-        study, worker = opened(tmp_path / str(in_flight), name)
-        assert run_on(study, worker, random.Random(in_flight), in_flight=in_flight)
+        study = opened(tmp_path / str(in_flight), name)
+        assert evaluate_in_any_order(study, random.Random(in_flight), in_flight=in_flight)
         found.append(told(study))
     assert found[0] == found[1]
     assert any(metrics["tiles.programmings"] < PLANNED for _, metrics in found[0])
@@ -133,32 +113,32 @@ def test_one_worker_and_three_come_to_the_same_in_sync_mode(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["nsga2", "evolution"])
 def test_a_search_cut_off_again_and_again_ends_as_the_one_that_was_not(name: str, tmp_path: Path) -> None:
-    whole, worker = opened(tmp_path / "whole", name)
-    run_on(whole, worker, random.Random(1), in_flight=3)
+    whole = opened(tmp_path / "whole", name)
+    evaluate_in_any_order(whole, random.Random(1), in_flight=3)
     rng, num_sessions = random.Random(2), 1
-    while not run_on(*opened(tmp_path / "cut", name), rng, in_flight=3, results=rng.randint(1, 20)):
+    while not evaluate_in_any_order(opened(tmp_path / "cut", name), rng, in_flight=3, results=rng.randint(1, 20)):
         num_sessions += 1
     assert num_sessions > 3
-    cut, _ = opened(tmp_path / "cut", name)
+    cut = opened(tmp_path / "cut", name)
     cut.ledger.close()
     assert told(cut) == told(whole)
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_what_was_in_flight_is_judged_against_the_same_rivals_after_a_resume(mode: Literal["sync", "async"], tmp_path: Path) -> None:
-    study, worker = opened(tmp_path / "study", "nsga2", mode=mode)
-    run_on(study, worker, random.Random(3), in_flight=3, results=25)
+    study = opened(tmp_path / "study", "nsga2", mode=mode)
+    evaluate_in_any_order(study, random.Random(3), in_flight=3, results=25)
     asked = {record.job.id: record.job for record in study.history.search_records() if record.evaluation is None}
     assert asked
-    again, _ = opened(tmp_path / "study", "nsga2", mode=mode)
+    again = opened(tmp_path / "study", "nsga2", mode=mode)
     handed_out = [again.phase.next_job() for _ in asked]
     again.ledger.close()
     assert {job.id: job for job in handed_out if isinstance(job, Job)} == asked
 
 
 def test_stopped_candidates_would_have_lost_and_the_front_is_judged_thoroughly(tmp_path: Path) -> None:
-    study, worker = opened(tmp_path / "study", "random", mode="async")  # asks the same, whatever it is told
-    run_on(study, worker, random.Random(4), in_flight=2)
+    study = opened(tmp_path / "study", "random", mode="async")  # asks the same, whatever it is told
+    evaluate_in_any_order(study, random.Random(4), in_flight=2)
     records = study.history.search_records()
     whole = {record.job.ask_index: judged(record.job, all_programmings=True) for record in records}
     stopped = [record for record in records if record.metrics["tiles.programmings"] < PLANNED]
@@ -179,8 +159,8 @@ def test_stopped_candidates_would_have_lost_and_the_front_is_judged_thoroughly(t
 
 def test_only_full_trainings_are_judged_against_rivals(tmp_path: Path) -> None:
     ladder = Ladder(min_epochs=1, max_epochs=9, eta=3)
-    study, worker = opened(tmp_path / "study", "nsga2", ladder=ladder)
-    run_on(study, worker, random.Random(5), in_flight=2)
+    study = opened(tmp_path / "study", "nsga2", ladder=ladder)
+    evaluate_in_any_order(study, random.Random(5), in_flight=2)
     jobs = [record.job for record in study.history.evaluations()]
     assert any(job.rivals for job in jobs)
     assert all(job.is_full for job in jobs if job.rivals)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from paretune.platform.execution.demands import Demand
+from paretune.platform.execution.demands import ClusterFacts, Demand
 from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.nodes import Expected
 from paretune.platform.execution.phase import Phase
@@ -70,7 +70,7 @@ class Executor:
                 count=needed.count,
                 patience_s=spec.run.device_wait_s,
                 comes=lambda: facts().nodes_come,
-                present=lambda needed=needed: facts().room(needed) > 0,  # type: ignore[misc]
+                present=partial(_has_room, facts, needed),
             )
             for name, needed in staffing.device_demands.items()
         }
@@ -112,3 +112,8 @@ class Executor:
     def close(self) -> None:
         """Let the devices go."""
         self._stations.close()
+
+
+def _has_room(facts: Callable[[], ClusterFacts], needed: Demand) -> bool:
+    """Whether the nodes that are alive have what a stage needs."""
+    return facts().room(needed) > 0
