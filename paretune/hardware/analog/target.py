@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from paretune.core.accuracy_devices import LabelledExamples, TrainingHooks
 from paretune.core.contest import Contest, Fate
 from paretune.core.errors import BadInput, BadOptions, DeviceError
-from paretune.core.metrics import Direction, Metric
+from paretune.core.metrics import Metric
 from paretune.core.protocols import Measurement
 from paretune.core.rng import stream
 from paretune.core.workload import Kind, WorkloadBatch
@@ -18,6 +18,7 @@ from paretune.hardware.analog.early_stopping import MINIMUM, EarlyStopping
 from paretune.hardware.analog.engines import Engine, Tiles, chosen_evaluate, kit_module, kit_problems
 from paretune.hardware.analog.hooks import AnalogTrainingHooks, InMemoryHooks, KitTrainingHooks, off_kit
 from paretune.hardware.analog.presets import AnalogPreset, preset, preset_facts
+from paretune.hardware.analog.target_metrics import details_of, metrics_of, values_of
 from paretune.hardware.analog.times import TIMES_S, time_name
 from paretune.hardware.analog.training import HardwareAwareTraining
 
@@ -40,7 +41,6 @@ UpdateDevice: TypeAlias = Literal[
     "tiki_taka_ecram",
     "mixed_precision_reram_sb",
 ]
-CONFIDENCE = 0.95
 
 
 class Analog:
@@ -121,26 +121,7 @@ class Analog:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """`accuracy_1d` and `deviation_1d` for each time, `avm`, `digital_accuracy`; `programmings` where they race."""
-        counted = f"up to {self._programmings}" if self._racing else str(self._programmings)
-        source = f"simulated: {self.preset.name} tiles, {counted} programmings, engine {self._engine}"
-        largest = Direction.MAX
-        found = []
-        for time_s in self.times_s:
-            name = time_name(time_s)
-            told = f"accuracy {name} after programming, mean over programmings"
-            found.append(Metric(name=f"accuracy_{name}", unit="", direction=largest, lower=0, upper=1, description=told, source=source))
-            told = f"standard deviation over programmings of the accuracy {name} after each"
-            found.append(
-                Metric(name=f"deviation_{name}", unit="", direction=Direction.MIN, lower=0, upper=1, description=told, source=source)
-            )
-        told = f"accuracy variation: mean accuracy after {time_name(self.times_s[0])} less that after {time_name(self.times_s[-1])}"
-        avm = Metric(name="avm", unit="", direction=Direction.MIN, lower=-1, upper=1, description=told, source=source)
-        told = "accuracy of the same weights without tiles, on the same images"
-        digital = Metric(name="digital_accuracy", unit="", direction=largest, lower=0, upper=1, description=told, source="evaluated")
-        if self._racing:
-            told, most = "programmings that the other values rest on", self._programmings
-            found.append(Metric(name="programmings", unit="", direction=largest, lower=1, upper=most, description=told, source="counted"))
-        return (*found, avm, digital)
+        return metrics_of(self.preset, self.times_s, programmings=self._programmings, engine=self._engine, racing=self._racing)
 
     @property
     def racing(self) -> bool:
@@ -212,7 +193,7 @@ class Analog:
             raise
         except Exception as error:  # somebody's network: it may raise what it likes
             raise DeviceError(f"{self.preset.name} cannot run the network on inputs {examples.inputs.shape[1:]}: {error}") from error
-        values, details = _values(report), {**_details(report), "engine": self._engine, "seed": self._seed}
+        values, details = values_of(report), {**details_of(report), "engine": self._engine, "seed": self._seed}
         if self._racing:
             values["programmings"] = float(report.programmings)
             stopped = rule is not None and report.programmings < report.planned
@@ -286,39 +267,3 @@ def _some_of(count: int, limit: int) -> NDArray[np.intp]:
     """Indices of the examples that every candidate is judged on, ascending."""
     order = stream(0, index=0, purpose="analog.images").permutation(count)
     return np.sort(order[: limit or None])
-
-
-def _values(report: "DriftReport") -> dict[str, float]:
-    values = {}
-    for time_s, mean, deviation in zip(report.times_s, report.means_T, report.deviations_T, strict=True):
-        values[f"accuracy_{time_name(time_s)}"] = float(mean)
-        values[f"deviation_{time_name(time_s)}"] = float(deviation)
-    return {**values, "avm": report.avm, "digital_accuracy": report.digital_accuracy}
-
-
-def _details(report: "DriftReport") -> dict[str, Any]:
-    """What helps to judge the numbers, as JSON values; intervals are of the mean over programmings."""
-    drift = {}
-    for column, time_s in enumerate(report.times_s):
-        low, high = report.interval(time_s, confidence=CONFIDENCE)
-        drift[time_name(time_s)] = {
-            "time_s": time_s,
-            "mean": float(report.means_T[column]),
-            "deviation": float(report.deviations_T[column]),
-            "low": low,
-            "high": high,
-            "worst": float(report.accuracies[:, column].min()),
-            "accuracies": report.accuracies[:, column].tolist(),
-            "logit_error": float(report.logit_errors[:, column].mean()),
-        }
-    low, high = report.avm_interval(confidence=CONFIDENCE)
-    return {
-        "source": "simulated",
-        "preset": report.preset,
-        "programmings": report.programmings,
-        "images": report.num_images,
-        "confidence": f"{100 * CONFIDENCE:g} %",
-        "drift": drift,
-        "avm": {"low": low, "high": high},
-        "digital_accuracy": report.digital_accuracy,
-    }
