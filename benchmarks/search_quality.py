@@ -36,7 +36,6 @@ QUICK = (
     "mobile error latency",
     *SINGLE,
 )
-QUICK_SEEDS, QUICK_BUDGET = 2, 300
 KEEPS_UP = -3.0
 """Standard errors."""
 
@@ -59,12 +58,14 @@ OWN = {
     "predictor_guided": LEARNING,
     "auto": LEARNING,
 }
+QUICK_OWN = dict.fromkeys(("random", "nsga2", "rl_controller"), Plan(budget=300, seeds=2)) | {"auto": Plan(budget=300, seeds=1)}
+"""The methods that goals are about."""
 NSGA2_PEERS = ("pymoo_nsga2", "pymoo_nsga2_20", "optuna_nsga2", "optuna_nsga2_20")
 PEERS = dict.fromkeys(NSGA2_PEERS, CHEAP) | {
-    "syne_morea": Plan(budget=1000, seeds=5),
-    "nevergrad_de": Plan(budget=300, seeds=3),
-    "nevergrad_ngopt": Plan(budget=300, seeds=3),
-    "optuna_tpe": Plan(budget=300, seeds=3),
+    "syne_morea": CHEAP,
+    "nevergrad_de": Plan(budget=300, seeds=10),
+    "nevergrad_ngopt": Plan(budget=300, seeds=10),
+    "optuna_tpe": Plan(budget=300, seeds=10),
     "smac_parego": Plan(budget=100, seeds=3),
     "optuna_gp": Plan(budget=100, seeds=3),
 }
@@ -155,7 +156,7 @@ def _cpu_ms(runs: Sequence[Run]) -> float:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="some tasks, 2 seeds, 300 evaluations; the goals are then held there")
+    parser.add_argument("--quick", action="store_true", help="some tasks, 300 evaluations, one seed of auto; the goals are then held there")
     parser.add_argument("--peers", type=Path, help="measure the peers with this Python, too")
     parser.add_argument("--resume", action="store_true", help="measure only what the files of results/ lack")
     parser.add_argument("--budget", type=int, default=1000, help="no more evaluations than these: 100, 300 or 1000")
@@ -168,12 +169,12 @@ def options() -> argparse.Namespace:
 def main() -> int:
     given = options()
     tasks = [name for name in (QUICK if given.quick else task_makers()) if given.tasks in name]
-    chosen = [name for name in given.methods.split(",") if name] or [*OWN, *PEERS]
+    wanted = (QUICK_OWN if given.quick else OWN) | PEERS
+    chosen = [name for name in given.methods.split(",") if name] or list(wanted)
     own = Store.read(OWN_FILE) if given.resume else Store()
     peers = Store.read(PEERS_FILE)
     ours = [name for name in chosen if name in OWN and name in SEARCHERS.names()]
-    budget, seeds = (QUICK_BUDGET, QUICK_SEEDS) if given.quick else (given.budget, given.seeds)
-    plans = {name: Plan(budget=min(plan.budget, budget), seeds=min(plan.seeds, seeds)) for name, plan in (OWN | PEERS).items()}
+    plans = {name: Plan(budget=min(plan.budget, given.budget), seeds=min(plan.seeds, given.seeds)) for name, plan in (OWN | wanted).items()}
     for _ in measure(own, tasks, ours, plans, lambda task, name, seed, budget: search(task, name, seed=seed, budget=budget)):
         if not given.quick:
             own.write(OWN_FILE, COMMAND)

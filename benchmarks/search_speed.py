@@ -32,7 +32,7 @@ LAST_BATCHES = 50
 KNOWN = known_front_problem(num_stages=20, widest=4)
 EVOLUTION = ("nsga2", "regularized_evolution", "lemonade")
 LEARNING = ("predictor_guided", "auto")
-ROUNDS = 3
+ROUNDS, QUICK_ROUNDS = 3, 1
 """Rounds of a learning searcher that are timed at a mark."""
 SORTED, SCREENED = 100_000, 200_000
 
@@ -55,7 +55,7 @@ def evolved_ms(name: str, marks: tuple[int, ...]) -> list[float]:
     return found
 
 
-def learned_ms(name: str, mark: int) -> float:
+def learned_ms(name: str, mark: int, rounds: int) -> float:
     """CPU milliseconds for each candidate once `mark` were told, over some rounds as `mode: sync` has them.
 
     The first `mark` are asked before anything is told, so they are random and only the rounds that count have to be run.
@@ -64,7 +64,7 @@ def learned_ms(name: str, mark: int) -> float:
     first = next(index for index in count(mark) if searcher.tells_before(index) == index)
     rows_ND = searcher.ask(first)
     spent_ns, asked = 0, 0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         trials = [KNOWN.trial(first - len(rows_ND) + index, row_D) for index, row_D in enumerate(rows_ND)]
         end = next(index for index in count(first + 1) if searcher.tells_before(index) == index)
         start = time.process_time_ns()
@@ -114,7 +114,9 @@ def screened_per_second(name: str, repeats: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="stop at 10,000 candidates; the goals are then held there")
+    parser.add_argument(
+        "--quick", action="store_true", help="stop at 10,000 candidates, one round of learning searchers; the goals are then held there"
+    )
     quick = parser.parse_args().quick
     marks = MARKS[:2] if quick else MARKS
     goals = []
@@ -125,7 +127,7 @@ def main() -> int:
         goals.append(Goal(name=f"{name}_ms_at_{marks[-1]}", value=found[-1], sense="<=", bound=0.1))
     for name in LEARNING:
         known = name in SEARCHERS.names()
-        found = [learned_ms(name, mark) if known else float("nan") for mark in MARKS[:2]]
+        found = [learned_ms(name, mark, QUICK_ROUNDS if quick else ROUNDS) if known else float("nan") for mark in MARKS[:2]]
         print(f"{name:24}" + "".join(f"{value:14.3f}" for value in found))
         goals.append(Goal(name=f"{name}_ms_at_{MARKS[1]}", value=found[-1], sense="<=", bound=50.0))
     repeats = 3 if quick else 7

@@ -16,7 +16,8 @@ from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
 from paretune.searchers.asked import PROPOSALS, Asked, Starting
 from paretune.searchers.known_costs import Costs, known_names
-from paretune.searchers.operators import FloatArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
+from paretune.searchers.one_thread import one_thread
+from paretune.searchers.operators import FloatArray, IntArray, MutationSource, mutated_by, mutated_once, random_genotypes, space_mutations
 from paretune.searchers.population import Population
 from paretune.searchers.streams import StreamBatch
 
@@ -180,26 +181,36 @@ class Lemonade(Starting):
         """`(N,)` an objective as a sum over decisions, up to a constant."""
         if objective not in self._weights:
             self._weights[objective] = self._fitted(objective)
-        starts_D = np.cumsum(self._choices_D) - self._choices_D
-        return np.asarray(self._weights[objective][genotypes_ND.astype(np.int64) + starts_D].sum(axis=1))
+        return np.asarray(self._weights[objective][self._columns(genotypes_ND)].sum(axis=1))
 
     def _fitted(self, objective: int) -> FloatArray:
         """`(C,)` what each choice adds to an objective, by ridge regression on what is known."""
         good_K = np.isfinite(self._known.points[:, objective])
-        features_KC = self._one_hot(self._known.genotypes[good_K])
+        columns_KD = self._columns(self._known.genotypes[good_K])
         values_K = self._known.points[good_K, objective]
-        if len(values_K) == 0:
-            return np.zeros(features_KC.shape[1])
-        centred_K, (num_known, num_columns) = values_K - values_K.mean(), features_KC.shape
-        if num_columns < num_known:
-            return np.asarray(np.linalg.solve(features_KC.T @ features_KC + RIDGE * np.eye(num_columns), features_KC.T @ centred_K))
-        return np.asarray(features_KC.T @ np.linalg.solve(features_KC @ features_KC.T + RIDGE * np.eye(num_known), centred_K))
+        num_known, num_columns = len(values_K), int(self._choices_D.sum())
+        if num_known == 0:
+            return np.zeros(num_columns)
+        features_KC = np.zeros((num_known, num_columns), dtype=np.float32)  # their products are counts, exact in single precision
+        features_KC[np.arange(num_known)[:, np.newaxis], columns_KD] = 1
+        centred_K = values_K - values_K.mean()
 
-    def _one_hot(self, genotypes_ND: Genotypes) -> FloatArray:
-        starts_D = np.cumsum(self._choices_D) - self._choices_D
-        features_NC = np.zeros((len(genotypes_ND), int(self._choices_D.sum())))
-        np.put_along_axis(features_NC, genotypes_ND.astype(np.int64) + starts_D, 1.0, axis=1)
-        return features_NC
+        def summed(values_K: FloatArray) -> FloatArray:
+            """`(C,)` sum over the known that made each choice."""
+            return np.asarray(
+                np.bincount(columns_KD.ravel(), np.repeat(values_K, columns_KD.shape[1]), minlength=num_columns), dtype=np.float64
+            )
+
+        primal = num_columns < num_known
+        with one_thread():
+            counts = (features_KC.T @ features_KC if primal else features_KC @ features_KC.T).astype(np.float64)
+            counts[np.diag_indices(len(counts))] += RIDGE
+            solved = np.asarray(np.linalg.solve(counts, summed(centred_K) if primal else centred_K))
+        return solved if primal else summed(solved)
+
+    def _columns(self, genotypes_ND: Genotypes) -> IntArray:
+        """`(N, D)` each choice by its place among the choices of all decisions."""
+        return np.asarray(genotypes_ND + (np.cumsum(self._choices_D) - self._choices_D))
 
 
 class _Density:

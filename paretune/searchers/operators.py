@@ -46,15 +46,16 @@ def mutated(genotypes_ND: Genotypes, choices_D: IntArray, *, probability: float,
     changing_ND = rng.random(genotypes_ND.shape) < probability
     unchanged_N = ~np.asarray((changing_ND & (choices_D > 1)).any(axis=1))
     changing_ND[unchanged_N, _one_free_decision(choices_D, rng, unchanged_N)] = True
-    return np.where(changing_ND, _other_choice(genotypes_ND, choices_D, rng), genotypes_ND)
+    return np.where(changing_ND, _other_choice(genotypes_ND, choices_D, rng.random(genotypes_ND.shape)), genotypes_ND)
 
 
 def mutated_once(genotypes_ND: Genotypes, choices_D: IntArray, rng: Draws) -> Genotypes:
     """Exactly one gene of every row changes to another choice."""
-    changing_ND = np.zeros(genotypes_ND.shape, dtype=np.bool_)
     every_N = np.ones(len(genotypes_ND), dtype=np.bool_)
-    changing_ND[every_N, _one_free_decision(choices_D, rng, every_N)] = True
-    return np.where(changing_ND, _other_choice(genotypes_ND, choices_D, rng), genotypes_ND)
+    changing = np.arange(len(genotypes_ND)), _one_free_decision(choices_D, rng, every_N)
+    mutants_ND = np.array(genotypes_ND)
+    mutants_ND[changing] = _other_choice(genotypes_ND[changing], choices_D[changing[1]], rng.random(genotypes_ND.shape)[changing])
+    return mutants_ND
 
 
 def mutated_by(operators: Mapping[str, Mutation], genotypes_ND: Genotypes, rng: np.random.Generator) -> Genotypes:
@@ -102,7 +103,7 @@ def _one_free_decision(choices_D: IntArray, rng: Draws, wanted_N: NDArray[np.boo
     return np.asarray(free[drawn])
 
 
-def _other_choice(genotypes_ND: Genotypes, choices_D: IntArray, rng: Draws) -> Genotypes:
-    """Every gene replaced by another choice of its decision, the same where there is no other."""
-    steps_ND = 1 + (rng.random(genotypes_ND.shape) * (choices_D - 1)).astype(np.int64)
-    return ((genotypes_ND + steps_ND) % choices_D).astype(GENE)
+def _other_choice(genes: Genotypes, choices: IntArray, draws: FloatArray) -> Genotypes:
+    """Every gene replaced by another choice of its decision, the same where there is no other; the arrays go together elementwise."""
+    steps = 1 + (draws * (choices - 1)).astype(np.int64)
+    return np.asarray((genes + steps) % choices, dtype=GENE)
