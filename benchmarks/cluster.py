@@ -16,15 +16,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 from endings import unwound_by_signals
 from goals import Goal, report_goals
 from mlflow_postgres import PROMISED_CANDIDATES, beside_goals, mirror_goals
 from team_server import mlflow_server, postgres, step_back
+from throughput import Arrivals, arrivals_of, per_second
 
 from paretune.platform.execution.cluster import prepare_environment, ray_cluster
 from paretune.platform.execution.credentials import use_token
@@ -50,9 +51,6 @@ FIRST = "first"
 SHORT_S, SHORTEST_S, LONG_S = 0.5, 0.1, 1.0
 """What candidates take where throughput and where scaling is looked at. What takes less than 0.2 s is no trial in paretune: scores of
 that kind are made in batches. So the goal is for what is a little longer; the shortest are shown beside it."""
-
-Arrivals: TypeAlias = Sequence[tuple[float, str]]
-"""(time in s, worker) of each result, in order."""
 
 
 class Sleeps(tune.Trainable):
@@ -115,18 +113,7 @@ def paretune_search(count: int, work_s: float, *, nodes: int = NODES) -> Arrival
     """A search on the first of the nodes or on all of them."""
     with tempfile.TemporaryDirectory() as scratch:
         study = no_op_study(Path(scratch), count, slots=nodes, work_s=work_s, tags={FIRST: 1e-3} if nodes == 1 else None)
-        records = read_history(study.folder).arrivals()
-    return [(record.elapsed_s, record.evaluation.worker) for record in records if record.evaluation is not None]
-
-
-def per_second(arrivals: Arrivals, slots: int) -> float:
-    """Candidates a second while all workers are up: at the latest from half of them on."""
-    up_s: dict[str, float] = {}
-    for time_s, worker in arrivals:
-        up_s.setdefault(worker, time_s)
-    begin_s = min(max(up_s.values()), arrivals[len(arrivals) // 2][0])
-    counted_s = [time_s for time_s, _ in arrivals[: len(arrivals) - slots + 1] if time_s >= begin_s]
-    return (len(counted_s) - 1) / (counted_s[-1] - counted_s[0])
+        return arrivals_of(read_history(study.folder))
 
 
 def throughput_ratio(work_s: float, count: int, rounds: int) -> float:
@@ -156,8 +143,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer candidates and rounds, under two minutes")
     quick = parser.parse_args().quick
-    mirrored, beside, rounds = (150, 60, 1) if quick else (PROMISED_CANDIDATES, 400, 5)
-    short, long, many = (60, 8, 3) if quick else (400, 30, 10)
+    mirrored, beside, rounds = (150, 80, 1) if quick else (PROMISED_CANDIDATES, 400, 5)
+    short, long, many = (40, 6, 3) if quick else (400, 30, 10)
     with contextlib.ExitStack() as stack:
         stack.enter_context(unwound_by_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

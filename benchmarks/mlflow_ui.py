@@ -15,12 +15,13 @@ from pathlib import Path
 
 from chromium import Browser
 from goals import Goal, report_goals
-from mlflow_postgres import NAME, mirrored, write_ledger
+from mlflow_postgres import mirrored, write_ledger
 from team_server import mlflow_server, postgres
 
 from paretune.platform.mirror.ui import COMPARED_RUNS, study_url
 from paretune.platform.mirror.view import View
 
+STUDY = "large"
 PROMISED_S = 5.0
 ROWS = "new Set([...document.querySelectorAll('.ag-row a')].map((link) => link.innerText)).size"
 CLEAR = """[...document.querySelectorAll('button')]
@@ -53,12 +54,12 @@ def main() -> int:
     count, rounds = (200, 2) if options.quick else (1000, 5)
     with tempfile.TemporaryDirectory() as scratch, postgres() as database:
         folder = Path(scratch)
-        history = write_ledger(folder / NAME, count)
+        history = write_ledger(folder / STUDY, count)
         with mlflow_server(database, folder) as server:
-            mirrored(folder / NAME, history, server)
+            mirrored(folder / STUDY, history, server)
             browser = Browser(folder / "profile")
             try:
-                times_s = measure(browser, server, folder / NAME, conditions(len(history.archive)), rounds, options.images)
+                times_s = measure(browser, server, folder / STUDY, conditions(len(history.archive)), rounds, options.images)
             finally:
                 browser.close()
     print(f"{count:,} candidates, front of {len(history.archive)}; s until a page is there: first time, median of {rounds} more")
