@@ -62,10 +62,10 @@ def validate(name: str, options: argparse.Namespace) -> tuple[float, float]:
     host: Device = CpuTime() if options.cpu_time else Host(max_s=0.1, warm_up_s=0.02, max_relative_iqr=20.0, max_attempts=6)
     start_s = time.monotonic()
     found = census(space, sample=options.networks if options.sampled or options.quick else None, seed=1, skip=FUSED)
-    with tempfile.TemporaryDirectory() as folder:
-        request = TableRequest(
-            path=options.keep / f"{name}.parquet" if options.keep else Path(folder) / "table.parquet", device="host", space=name, command=""
-        )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder: Path = options.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        request = TableRequest(path=folder / f"{name}.parquet", device="host", space=name, command="")
         outcome = measure_layers(LayerMeter(host, rounds=options.rounds), found.signatures, request)
         table = LayerTable(file=request.path)
     print(f"\n{name}: {len(found.signatures)} layers in {time.monotonic() - start_s:.0f} s, {len(outcome.failures)} failures")
