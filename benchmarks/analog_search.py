@@ -1,25 +1,29 @@
-"""What an analog search brings, on digits and spoken digits: run `python benchmarks/analog_search.py [--quick] [--resume] [--seeds 1]`.
+"""What an analog search brings, on digits and spoken digits: run `python benchmarks/analog_search.py [--quick] [--resume]`.
 
-Every network of a small space is trained for the tiles of the HERMES chip, programmed several times and judged a second, a day and 30 days
-later (`analog_tables.py` has the settings); plain ResNets are also trained digitally from the same seeds. So searches are free, and the
-exact front is known. Training seeds are those of studies: each gives a table of its own. Prints
+The space is that of `make demo-analog`. Each network that a search asks for is trained for the tiles of the HERMES chip, programmed several
+times and judged a second, a day and 30 days later (`analog_tables.py` has the settings); plain ResNets are also trained digitally from the
+same seeds. Each seed is a study of its own, of training as of search. Prints
 
-- the hypervolume over accuracy after a day, accuracy variation over a month (AVM) and energy, over that of the exact front: searches, one
-  of them from the textbook's ResNets, and grids of as many plain ResNets, mean and deviation over the seeds of the search;
+- the hypervolume over accuracy after a day, accuracy variation over a month (AVM) and energy, over that of all networks that were evaluated
+  from the same seed: searches, one of them from the textbook's ResNets, and grids of as many plain ResNets, mean and deviation over
+  the seeds;
 - by how much hardware-aware training raises the accuracy over digital training of the same plain ResNets from the same seeds;
 - Kendall's tau between digital accuracy and accuracy after a day;
 - whether a network comes to the same numbers in two processes, one with two threads.
 
-Results are kept in results/analog_search.json after every eight networks; `--resume` evaluates what is missing there, `--quick` nothing.
-Spoken digits are read from `PARETUNE_DATA/fsdd`.
+Networks are kept in results/analog_search.json, so that `--resume` evaluates only what is missing there; `--quick` searches again from
+one seed among the networks that are kept. Spoken digits are read from `PARETUNE_DATA/fsdd`.
 """
 
 import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from typing import Any
 
@@ -29,12 +33,12 @@ from analog_tables import (
     DIGITAL,
     FILE,
     TASKS,
+    TRAININGS,
+    EvaluatedTable,
     Genes,
     Table,
     Tables,
     evaluated,
-    every_network,
-    fill,
     finer_plain_resnets,
     plain_resnets,
     plan_of,
@@ -61,15 +65,13 @@ GUIDED: tuple[str, dict[str, Any]] = ("predictor_guided", {"initial": 8, "batch"
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "predictor-guided": GUIDED,
     "from textbook ResNets": GUIDED,
-    "nsga2": ("nsga2", {"population": 8}),
     "random": ("random", {}),
 }
 STARTS: Mapping[str, Callable[[Plan], list[Genes]]] = {"from textbook ResNets": textbook_resnets}
 """What the search is given to start from; counted in its evaluations."""
 SEARCHED, GRID = ("predictor-guided", "from textbook ResNets"), "plain ResNets"
 GRIDS: Mapping[int, Callable[[Plan], list[Genes]]] = {24: plain_resnets, 48: finer_plain_resnets}
-SEARCHES, QUICK_SEARCHES = 20, 5
-"""Seeds of the search on each table."""
+SEEDS = 5
 TIMES = ("1s", "1d", "30d")
 DIFFERENT = 0.99
 """Kendall's tau above which two orders would count as one."""
@@ -111,15 +113,58 @@ def volume(plan: Plan, table: Table, chosen: Sequence[Genes]) -> float:
     return hypervolume(points_N3, plan.problem.reference)
 
 
-def volumes(plan: Plan, table: Table, *, searches: int) -> dict[str, dict[int, list[float]]]:
-    """Over the exact front's, of every method after each mark; one value for each seed of the search, a single one for a grid."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What one process does: a search or a grid, from one seed."""
+
+    task: str
+    seed: int
+    method: str
+    known: Mapping[str, Table]
+    """By training."""
+
+    def run(self) -> tuple[list[Genes], dict[str, Table]]:
+        """The networks in their order, and what is known of the task and the seed by then."""
+        plan = plan_of(self.task, study_seed=self.seed)
+        aware, digital = (
+            EvaluatedTable(self.task, study_seed=self.seed, training=training, known=self.known.get(training, {}))
+            for training in (AWARE, DIGITAL)
+        )
+        if self.method == GRID:
+            asked = [*plain_resnets(plan), *(genes for genes in finer_plain_resnets(plan) if genes not in plain_resnets(plan))]
+            for genes in plain_resnets(plan):
+                digital[genes]
+        else:
+            asked = search(plan, aware, self.method, seed=self.seed)
+        for genes in asked:
+            aware[genes]
+        return asked, {AWARE: Table(aware), DIGITAL: Table(digital)}
+
+
+Found = dict[str, dict[int, dict[str, list[Genes]]]]
+"""Task -> seed -> method -> the networks it asked for."""
+
+
+def run_all(tables: Tables, tasks: Sequence[str], *, seeds: int, processes: int) -> Iterator[tuple[Errand, list[Genes]]]:
+    """Every search and grid; `tables` grow by what is evaluated."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=use_threads, initargs=(1,)) as pool:
+        running = {}
+        for seed, task, method in product(range(seeds), tasks, (GRID, *METHODS)):
+            known = {training: tables.get(task, {}).get(training, {}).get(seed, {}) for training in TRAININGS}
+            errand = Errand(task=task, seed=seed, method=method, known=known)
+            running[pool.submit(errand.run)] = errand
+        for future in as_completed(running):
+            errand = running[future]
+            asked, evaluated_now = future.result()
+            for training, rows in evaluated_now.items():
+                tables.setdefault(errand.task, {}).setdefault(training, {}).setdefault(errand.seed, {}).update(rows)
+            yield errand, asked
+
+
+def volumes(plan: Plan, table: Table, found: Mapping[str, Sequence[Genes]]) -> dict[str, dict[int, float]]:
+    """Method -> mark -> hypervolume over that of all networks of the table."""
     whole = volume(plan, table, list(table))
-    found: dict[str, dict[int, list[float]]] = {}
-    for method in METHODS:
-        runs = [search(plan, table, method, seed=seed) for seed in range(searches)]
-        found[method] = {mark: [volume(plan, table, asked[:mark]) / whole for asked in runs] for mark in MARKS}
-    found[GRID] = {mark: [volume(plan, table, grid(plan)) / whole] for mark, grid in GRIDS.items()}
-    return found
+    return {method: {mark: volume(plan, table, asked[:mark]) / whole for mark in MARKS} for method, asked in found.items()}
 
 
 def both_ways(tables: Mapping[str, Mapping[int, Table]], seed: int) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
@@ -135,32 +180,24 @@ def column(rows: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     return np.array([row[f"analog.{name}"] for row in rows])
 
 
-def show_searches(task: str, tables: Mapping[int, Table], *, searches: int) -> list[Goal]:
-    """Print what searches found on the complete tables; the goals."""
-    plans = {seed: plan_of(task, study_seed=seed) for seed in tables}
-    whole = {seed: table for seed, table in tables.items() if len(table) == len(every_network(plans[seed]))}
-    if not whole:
-        print(f"\n{task}: no table is complete")
-        return [Goal(name=f"{task}_complete_tables", value=0, sense=">=", bound=1)]
-    found = [volumes(plans[seed], table, searches=searches) for seed, table in whole.items()]
-    size = len(next(iter(whole.values())))
-    print(f"\n{task}: {size} networks, {len(whole)} training seeds, {searches} searches each; hypervolume over the exact front's")
-    print(f"{'':20}" + "".join(f"{f'after {mark}':>20}" for mark in MARKS))
-    figures = {
-        method: {mark: Figure.of([value for one in found for value in one[method][mark]]) for mark in found[0][method]}
-        for method in found[0]
-    }
+def show_searches(task: str, tables: Mapping[int, Table], found: Mapping[int, Mapping[str, Sequence[Genes]]]) -> list[Goal]:
+    """Print what searches and grids found; the goals."""
+    seeds = [volumes(plan_of(task, study_seed=seed), tables[seed], asked) for seed, asked in sorted(found.items())]
+    size = np.mean([len(tables[seed]) for seed in found])
+    print(f"\n{task}: {len(seeds)} seeds, {size:.0f} networks from each; hypervolume over that of all of them")
+    print(f"{'':22}" + "".join(f"{f'after {mark}':>20}" for mark in MARKS))
+    figures = {method: {mark: Figure.of([one[method][mark] for one in seeds]) for mark in MARKS} for method in (*METHODS, GRID)}
     for method, marks in figures.items():
-        print(f"{method:20}" + "".join(f"{figure!s:>20}" for figure in marks.values()))
+        print(f"{method:22}" + "".join(f"{figure!s:>20}" for figure in marks.values()))
     goals = []
-    for method in SEARCHED:
-        for mark in MARKS:
-            mine = figures[method][mark].mean
-            ahead = np.mean([value > one[GRID][mark][0] for one in found for value in one[method][mark]])
-            print(f"{method} above {mark} plain ResNets after {mark}: in {ahead:.0%} of the searches")
+    for method, mark in product(SEARCHED, MARKS):
+        grids = [(GRID, size, f"{size}_plain_resnets") for size in MARKS if size <= mark]
+        for other, other_mark, shown in [("random", mark, "random"), *grids]:
+            ahead = sum(one[method][mark] > one[other][other_mark] for one in seeds)
+            print(f"{method} after {mark} above {shown.replace('_', ' ')}: {ahead} of {len(seeds)} seeds")
             named = f"{task}_{method.replace(' ', '_').replace('-', '_').lower()}"
-            for other, shown in (("random", "random"), (GRID, "plain_resnets")):
-                goals.append(Goal(name=f"{named}_over_{shown}_at_{mark}", value=mine / figures[other][mark].mean, sense=">=", bound=1))
+            ratio = figures[method][mark].mean / figures[other][other_mark].mean
+            goals.append(Goal(name=f"{named}_at_{mark}_over_{shown}", value=ratio, sense=">=", bound=1))
     return goals
 
 
@@ -209,30 +246,29 @@ def same_everywhere(task: str) -> bool:
     return found[0] == found[1]
 
 
-def filled(given: argparse.Namespace) -> Tables:
-    """The tables, as far as they are wanted."""
-    tables = read_tables(FILE) if given.resume or given.quick else {}
-    if not given.quick:
-        for told in fill(tables, given.tasks, seeds=given.seeds, processes=given.processes):
-            print(f"done: {told}", flush=True)
-            write_tables(FILE, tables, COMMAND)
-    return tables
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"the tables that are kept, {QUICK_SEARCHES} searches on each")
+    parser.add_argument("--quick", action="store_true", help="one seed, among the networks that are kept")
     parser.add_argument("--resume", action="store_true", help="evaluate only what results/analog_search.json lacks")
-    parser.add_argument("--seeds", type=int, default=1, help="of training: tables of each task; half an hour each on two cores")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="studies of each task; 8 minutes each on two cores")
     parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS))
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
-    tables = filled(given)
+    tables = read_tables(FILE) if given.resume or given.quick else {}
+    seeds = 1 if given.quick else given.seeds
+    found: Found = {}
+    begin_s, count = time.monotonic(), seeds * len(given.tasks) * (len(METHODS) + 1)
+    for number, (errand, asked) in enumerate(run_all(tables, given.tasks, seeds=seeds, processes=given.processes), start=1):
+        found.setdefault(errand.task, {}).setdefault(errand.seed, {})[errand.method] = asked
+        left_s = (time.monotonic() - begin_s) / number * (count - number)
+        print(f"{number} of {count}, about {left_s / 60:.0f} min left: {errand.task}, {errand.method}, seed {errand.seed}", flush=True)
+        if not given.quick:
+            write_tables(FILE, tables, COMMAND)
     goals = []
     for task in given.tasks:
-        known = tables.get(task, {})
-        goals += show_searches(task, known.get(AWARE, {}), searches=QUICK_SEARCHES if given.quick else SEARCHES)
+        known = {training: {seed: by_seed[seed] for seed in sorted(found[task])} for training, by_seed in tables[task].items()}
+        goals += show_searches(task, known[AWARE], found[task])
         goals += show_training(task, known)
     same = float(all(same_everywhere(task) for task in given.tasks))
     goals.append(Goal(name="same_numbers_in_other_processes_and_threads", value=same, sense=">=", bound=1))

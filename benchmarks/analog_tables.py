@@ -1,12 +1,10 @@
-"""Every network of a small analog space, evaluated as a study does it but without Ray, and kept in a file, so that searches are free."""
+"""Networks of an analog space, evaluated as a study does it but without Ray, and kept in a file, so that searches can be run again."""
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from itertools import islice, product
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,14 +31,9 @@ TASKS: Mapping[str, dict[str, Any]] = {
     },
 }
 WIDTHS, STAGES, BLOCKS, WIDENINGS = (8, 12, 16), (1, 2), (1, 2), (1.0, 2.0)
-SPACE = {
-    "name": "resnet_analog",
-    "first_widths": list(WIDTHS),
-    "main_blocks": list(STAGES),
-    "residual_blocks": list(BLOCKS),
-    "branches": [1],
-    "widenings": list(WIDENINGS),
-}
+"""Of plain ResNets; the space has further widenings."""
+SPACE = {"name": "resnet_analog", "first_widths": list(WIDTHS), "main_blocks": list(STAGES), "residual_blocks": list(BLOCKS)}
+"""That of studies/digits-analog.yaml."""
 ANALOG = {"kind": "analog", "preset": "hermes", "times_s": ["1s", "1d", "30d"], "programmings": 6, "images": 200}
 EPOCHS = 4
 OBJECTIVES = (
@@ -51,25 +44,25 @@ OBJECTIVES = (
 KEPT = ("analog.accuracy_1s", "analog.accuracy_1d", "analog.accuracy_30d", "analog.avm", "analog.digital_accuracy", "chip.energy_j")
 AWARE, DIGITAL = "trained for the tiles", "trained digitally"
 TRAININGS = (AWARE, DIGITAL)
-CHUNK = 8
-"""Candidates of one order to a process."""
 
 Genes: TypeAlias = tuple[int, ...]
-Table: TypeAlias = dict[Genes, Mapping[str, float]]
+Table = dict[Genes, Mapping[str, float]]
 """`KEPT` of each network; energy alone where training diverged."""
 Tables: TypeAlias = dict[str, dict[str, dict[int, Table]]]
 """By task, training, and seed of the study that the networks were trained in."""
 
 
-def plan_of(task: str, *, study_seed: int, training: str = AWARE, analog: Mapping[str, Any] = ANALOG) -> Plan:
-    """The study of which candidates are evaluated here, perhaps with other options of the tiles."""
+def plan_of(
+    task: str, *, study_seed: int, training: str = AWARE, space: Mapping[str, Any] = SPACE, analog: Mapping[str, Any] = ANALOG
+) -> Plan:
+    """The study of which candidates are evaluated here, perhaps in another space and with other options of the tiles."""
     aware = {"hardware_aware": "analog"} if training == AWARE else {}
     spec = {
         "version": 1,
         "name": "analog-search",
         "seed": study_seed,
         "task": TASKS[task],
-        "space": SPACE,
+        "space": dict(space),
         "hardware": {"chip": {"target": "hermes"}, "analog": dict(analog)},
         "objectives": list(OBJECTIVES),
         "searcher": {"name": "random"},  # benchmarks make their own
@@ -88,10 +81,16 @@ def evaluated(plan: Plan, genes: Genes) -> dict[str, float]:
         return dict(evaluate_here(plan.make_evaluator(tuple(plan.devices)), job, workspace, plan.devices).metrics)
 
 
-def evaluated_chunk(task: str, training: str, study_seed: int, chunk: Sequence[Genes]) -> Table:
-    """What is kept of some networks."""
-    plan = plan_of(task, study_seed=study_seed, training=training)
-    return {genes: {name: round(value, 12) for name, value in evaluated(plan, genes).items() if name in KEPT} for genes in chunk}
+class EvaluatedTable(Table):
+    """A table that evaluates what it lacks when asked for it."""
+
+    def __init__(self, task: str, *, study_seed: int, training: str, known: Mapping[Genes, Mapping[str, float]]) -> None:
+        super().__init__(known)
+        self._plan = plan_of(task, study_seed=study_seed, training=training)
+
+    def __missing__(self, genes: Genes) -> Mapping[str, float]:
+        self[genes] = {name: round(value, 12) for name, value in evaluated(self._plan, genes).items() if name in KEPT}
+        return self[genes]
 
 
 def every_network(plan: Plan) -> list[Genes]:
@@ -147,31 +146,6 @@ def plain_resnet(plan: Plan, *, width: int, stages: Sequence[Sequence[float]]) -
         choices |= {f"main{stage}.{name}": value for name, value in parts.items()}
     row = from_named(plan.space.decisions, choices)
     return tuple(plan.space.canonical(as_genotypes([row], len(row)))[0].tolist())
-
-
-def missing(tables: Tables, tasks: Sequence[str], seeds: int) -> list[tuple[str, str, int, tuple[Genes, ...]]]:
-    """Chunks still to be evaluated: the whole space for the tiles, plain ResNets digitally; seed after seed."""
-    found = []
-    for seed, task, training in product(range(seeds), tasks, TRAININGS):
-        plan = plan_of(task, study_seed=seed)
-        known = tables.get(task, {}).get(training, {}).get(seed, {})
-        left = [genes for genes in (every_network(plan) if training == AWARE else plain_resnets(plan)) if genes not in known]
-        found += [(task, training, seed, tuple(left[start : start + CHUNK])) for start in range(0, len(left), CHUNK)]
-    return found
-
-
-def fill(tables: Tables, tasks: Sequence[str], *, seeds: int, processes: int) -> Iterator[str]:
-    """Evaluate what is missing and add it; tells what is done."""
-    todo = iter(missing(tables, tasks, seeds))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=use_threads, initargs=(1,)) as pool:
-        running = {pool.submit(evaluated_chunk, *order): order for order in islice(todo, processes)}
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                task, training, seed, chunk = running.pop(future)
-                tables.setdefault(task, {}).setdefault(training, {}).setdefault(seed, {}).update(future.result())
-                yield f"{task}, {training}, seed {seed}: {len(chunk)} more"
-                running |= {pool.submit(evaluated_chunk, *order): order for order in islice(todo, 1)}
 
 
 def use_threads(threads: int) -> None:
