@@ -141,10 +141,14 @@ def scaling_goal(per_node: int, rounds: int) -> Goal:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer candidates and rounds, under two minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer candidates and rounds, three to four minutes, most of them the start of servers and workers",
+    )
     quick = parser.parse_args().quick
     mirrored, beside, rounds = (150, 80, 1) if quick else (PROMISED_CANDIDATES, 400, 5)
-    short, long, many = (40, 6, 3) if quick else (400, 30, 10)
+    short, long, many = (40, 8, 3) if quick else (400, 30, 10)
     with contextlib.ExitStack() as stack:
         stack.enter_context(unwound_by_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
