@@ -60,7 +60,7 @@ from paretune.searchers import SEARCHERS
 
 COMMAND = "python benchmarks/analog_search.py"
 MARKS = (24, 48)
-"""Evaluations after which searches are judged, against a grid of as many plain ResNets."""
+"""Evaluations after which searches are judged, against a grid of as many plain ResNets: `plain_resnets`, `finer_plain_resnets`."""
 GUIDED: tuple[str, dict[str, Any]] = ("predictor_guided", {"initial": 8, "batch": 4})
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "predictor-guided": GUIDED,
@@ -70,7 +70,6 @@ METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
 STARTS: Mapping[str, Callable[[Plan], list[Genes]]] = {"from textbook ResNets": textbook_resnets}
 """What the search is given to start from; counted in its evaluations."""
 SEARCHED, GRID = ("predictor-guided", "from textbook ResNets"), "plain ResNets"
-GRIDS: Mapping[int, Callable[[Plan], list[Genes]]] = {24: plain_resnets, 48: finer_plain_resnets}
 SEEDS = 5
 TIMES = ("1s", "1d", "30d")
 DIFFERENT = 0.99
@@ -131,8 +130,9 @@ class Errand:
             for training in (AWARE, DIGITAL)
         )
         if self.method == GRID:
-            asked = [*plain_resnets(plan), *(genes for genes in finer_plain_resnets(plan) if genes not in plain_resnets(plan))]
-            for genes in plain_resnets(plan):
+            coarse = plain_resnets(plan)
+            asked = [*coarse, *(genes for genes in finer_plain_resnets(plan) if genes not in coarse)]
+            for genes in coarse:
                 digital[genes]
         else:
             asked = search(plan, aware, self.method, seed=self.seed)

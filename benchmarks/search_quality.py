@@ -48,21 +48,21 @@ class Plan:
     seeds: int
 
 
-CHEAP, LEARNING = Plan(budget=1000, seeds=10), Plan(budget=1000, seeds=10)
+FULL = Plan(budget=1000, seeds=10)
 OWN = {
-    "random": CHEAP,
-    "nsga2": CHEAP,
-    "regularized_evolution": CHEAP,
-    "lemonade": CHEAP,
+    "random": FULL,
+    "nsga2": FULL,
+    "regularized_evolution": FULL,
+    "lemonade": FULL,
     "rl_controller": Plan(budget=300, seeds=10),
-    "predictor_guided": LEARNING,
-    "auto": LEARNING,
+    "predictor_guided": FULL,
+    "auto": FULL,
 }
 QUICK_OWN = dict.fromkeys(("random", "nsga2", "rl_controller"), Plan(budget=300, seeds=2)) | {"auto": Plan(budget=300, seeds=1)}
 """The methods that goals are about."""
 NSGA2_PEERS = ("pymoo_nsga2", "pymoo_nsga2_20", "optuna_nsga2", "optuna_nsga2_20")
-PEERS = dict.fromkeys(NSGA2_PEERS, CHEAP) | {
-    "syne_morea": CHEAP,
+PEERS = dict.fromkeys(NSGA2_PEERS, FULL) | {
+    "syne_morea": FULL,
     "nevergrad_de": Plan(budget=300, seeds=10),
     "nevergrad_ngopt": Plan(budget=300, seeds=10),
     "optuna_tpe": Plan(budget=300, seeds=10),
