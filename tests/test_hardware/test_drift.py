@@ -94,6 +94,56 @@ def test_faster_than_the_baseline_is_drift_as_well() -> None:
         device.watch.bracketed(device.candidate)
 
 
+def test_a_baseline_from_a_busy_moment_is_taken_anew_where_only_neighbours_slow_the_device_down() -> None:
+    # Twice as slow while the baseline is taken; from then on in order, with a breath of noise.
+    device = Heating(chain([2, 2], repeat(1.02)), max_drift=0.5, quiet_drift=0.1, adopts_faster=True)
+    found, check = device.watch.bracketed(device.candidate)
+    assert found == pytest.approx(0.306)
+    assert check.baseline_s == pytest.approx(0.102)
+    assert check.drift == pytest.approx(0)
+    found, check = device.watch.bracketed(device.candidate)
+    assert (check.baseline_s, check.repeats) == (pytest.approx(0.102), 0)
+
+
+def test_a_baseline_only_a_little_beyond_what_is_tolerated_is_taken_anew_too() -> None:
+    # References at 0.7 and 0.6 of the baseline in turn: some within max_drift, and never both of a bracket.
+    device = Heating(
+        chain([1, 1], [0.7, 0.6, 0.6], [0.7, 0.6, 0.6], [0.7, 0.6, 0.6], repeat(0.6)),
+        max_drift=0.5,
+        max_repeats=2,
+        fresh_s=-1,
+        adopts_faster=True,
+    )
+    _, check = device.watch.bracketed(device.candidate)
+    assert check.baseline_s == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("then", "limits"),
+    [
+        # A burst of speed, and back: one reference is as it was.
+        ([0.5, 0.5, 1.0, 0.5, 0.5, 0.5, 0.5], {"max_repeats": 2}),
+        # Faster each time, so that none confirms another.
+        ([0.6, 0.5, 0.4, 0.3, 0.2], {"max_repeats": 3}),
+        # Slower: heat or a neighbour, and no reason for another baseline.
+        ([2.0] * 8, {"max_repeats": 2}),
+        # A baseline that the user vouches for stays.
+        ([0.5] * 8, {"max_repeats": 2, "baseline_s": 0.1}),
+    ],
+)
+def test_drift_that_is_no_busy_start_stays_an_error(then: list[float], limits: dict[str, float]) -> None:
+    start = [] if "baseline_s" in limits else [1.0, 1.0]
+    device = Heating(chain(start, then, repeat(5.0)), max_drift=0.5, quiet_drift=0.05, fresh_s=-1, adopts_faster=True, **limits)
+    with pytest.raises(UnstableMeasurement, match=r"times its baseline of 0.1 s"):
+        device.watch.bracketed(device.candidate)
+
+
+def test_a_single_faster_reference_is_confirmed_by_another_without_repetitions() -> None:
+    device = Heating(chain([3, 3], repeat(1.0)), max_drift=0.5, max_repeats=0, fresh_s=-1, adopts_faster=True)
+    _, check = device.watch.bracketed(device.candidate)
+    assert check.baseline_s == pytest.approx(0.1)
+
+
 def test_the_baseline_is_where_two_references_agree() -> None:
     # 0.14, 0.1, 0.12, 0.103: the two fastest differ by 3 %.
     assert Heating(chain([1.4, 1, 1.2, 1.03], repeat(9.0))).watch.baseline_s() == pytest.approx(0.1)

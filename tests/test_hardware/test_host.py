@@ -149,6 +149,17 @@ def test_a_reference_far_from_its_known_latency_refuses_the_measurement() -> Non
         host.measure(convolutions(channels=4, layers=0), (1, 1, 8, 8))
 
 
+def test_a_machine_that_was_busy_at_the_start_gets_another_baseline(caplog: pytest.LogCaptureFixture) -> None:
+    host = Host(warm_up_s=0.005, max_s=0.05, max_relative_iqr=50.0, max_attempts=2, quiet_drift=2.0, max_drift=5.0)
+    network = convolutions(channels=4, layers=0)
+    start = host.measure(network, (1, 1, 8, 8)).details["reference"]["baseline_s"]
+    assert host._watch is not None
+    host._watch._baseline_s = 100 * start
+    later = host.measure(network, (1, 1, 8, 8)).details["reference"]
+    assert later["baseline_s"] < 6 * start
+    assert "the device was busy" in caplog.text
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
 def test_a_profile_names_each_layer_with_its_time(runtime: str) -> None:
     details = quick_host(runtime, profile=True).measure(convolutions(channels=16, layers=1), (1, 1, 8, 8)).details

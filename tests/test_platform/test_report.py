@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,19 @@ def test_any_number_of_candidates_and_objectives_gives_a_page(sample_study: Any,
     drawn = [key for key in page.data["figures"] if key.startswith("front-")]
     assert len(drawn) == (pairs if page.data["hover"] else 0)
     assert page.addresses == ["data:,"]  # the icon; nothing else is fetched from anywhere
+
+
+@pytest.mark.parametrize(("baselines_s", "told"), [((4.5e-5, 4.6e-5), False), ((4.5e-5, 8.1e-5), True)])
+def test_measurements_against_different_baselines_are_told_apart(sample_study: Any, baselines_s: tuple[float, ...], told: bool) -> None:
+    study = sample_study("digits")
+    for baseline_s in baselines_s:
+        for _ in range(2):
+            job = study.ask()
+            evaluation = study.evaluate(job, final=True)
+            host = {**evaluation.details["measurements"]["host"], "reference": {"baseline_s": baseline_s, "before": 1.0, "after": 1.0}}
+            study.finish(job, replace(evaluation, details={"measurements": {"host": host}}))
+    text = Page(write_report(study.folder)).text
+    assert ("45 µs (2 candidates); 81 µs (2 candidates)" in text, "up to 1.8 times" in text) == (told, told)
 
 
 def test_a_study_in_which_everything_failed_lists_the_messages(sample_study: Any) -> None:

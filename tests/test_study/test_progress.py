@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from paretune.core.trial import Outcome
+from paretune.platform.record.jobs import Evaluation
 from paretune.platform.study import progress as progress_module
 from paretune.platform.study.progress import Progress
 from paretune.searchers.random_search import RandomSearch
@@ -113,6 +115,27 @@ def test_resumed_study_shows_its_hypervolume_before_the_first_new_result(study: 
     progress.end()
     assert volume > 0
     assert "hypervolume 0;" not in stream.getvalue()
+
+
+def test_the_first_failure_of_each_kind_is_told_with_its_reason(study: FormulaStudy, clock: Clock) -> None:
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.begin("search", total=6, done=0, history=study.history)
+    failures = [
+        (Outcome.DIVERGED, "Traceback\nthe loss is nan"),
+        (Outcome.DIVERGED, "the loss is inf"),
+        (Outcome.USER_ERROR, ""),
+    ]
+    for done, (outcome, message) in enumerate(failures, 1):
+        job = study.phase.next_job()
+        study.phase.finished(job.id, Evaluation(outcome=outcome, message=message))
+        study.phase.context.record()
+        clock.now_s += 60
+        progress.step(study.history, done)
+    progress.end()
+    told = [line for line in stream.getvalue().splitlines() if line.startswith("candidate")]
+    assert told == ["candidate #0 failed, diverged: the loss is nan", "candidate #2 failed, user_error: no message"]
+    assert "3 failed" in stream.getvalue()
 
 
 class Gone(io.StringIO):

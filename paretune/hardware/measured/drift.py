@@ -36,6 +36,9 @@ class DriftLimits:
     """A reference younger than this also serves as the one before the next candidate."""
     baseline_s: float | None = None
     """Latency of the reference on a device in order; None measures it at the start."""
+    adopts_faster: bool = False
+    """Whether a reference that stays faster than a measured baseline becomes the baseline: where only neighbours slow the device down,
+    the baseline was taken beside one. A device whose clocks rise while it is cold must not do so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class DriftWatch:
         self._baseline_s = limits.baseline_s
         self._last: tuple[float, float] | None = None
         """When the last reference ended, and its ratio."""
+        self._ratios: list[float] = []
+        """Those of the references that were measured for the present bracket."""
 
     def baseline_s(self) -> float:
         """Latency of the reference on the device in order, measured at the first call: until the two fastest of up to five agree.
@@ -119,6 +124,7 @@ class DriftWatch:
         """
         baseline_s = self.baseline_s()
         best: tuple[Found, ReferenceCheck] | None = None
+        self._ratios = []
         for repeat in range(self._limits.max_repeats + 1):
             if repeat:
                 self._sleep(self._limits.pause_s * 2 ** (repeat - 1))
@@ -133,6 +139,8 @@ class DriftWatch:
                 break
             logger.info("the reference takes %.2f of its baseline after a measurement; measured again", check.after)
         if best is None or best[1].drift > self._limits.max_drift:
+            if self._adopts():
+                return self.bracketed(measure)  # ends: each time the baseline is shorter by quiet_drift
             assert self._last is not None
             raise UnstableMeasurement(
                 f"the reference network takes {self._last[1]:.2f} times its baseline of {baseline_s:.3g} s, also after "
@@ -140,6 +148,27 @@ class DriftWatch:
                 "The device is slower or faster than it was: let it cool, run less beside it, or start anew for another baseline"
             )
         return best
+
+    def _adopts(self) -> bool:
+        """Make the fastest confirmed reference of this bracket the baseline if all of them are too fast for the present one."""
+        if not self._limits.adopts_faster or self._limits.baseline_s is not None:
+            return False
+        self._ratio()  # one more, so that a single one can be confirmed
+        if (1 + self._limits.quiet_drift) * max(self._ratios) >= 1:
+            return False
+        ratio = _confirmed(self._ratios, self._limits.quiet_drift)
+        if ratio is None:
+            return False
+        slow_s = self.baseline_s()
+        self._baseline_s, self._last = ratio * slow_s, None
+        logger.warning(
+            "the reference network takes %.3g s now and took %.3g s at the start, when the device was busy: what was measured against that "
+            "baseline is up to %.1f times too slow",
+            self._baseline_s,
+            slow_s,
+            1 / ratio,
+        )
+        return True
 
     def _fresh_ratio(self) -> float:
         """The last reference where it is young, or else another."""
@@ -154,6 +183,7 @@ class DriftWatch:
         except UnstableMeasurement:
             ratio = math.inf  # too noisy to tell is as bad as too slow
         self._last = self._clock(), ratio
+        self._ratios.append(ratio)
         return ratio
 
 

@@ -47,7 +47,8 @@ class Host:
         peak_power_w: power that it certainly does not draw; None for a generous bound.
         reference: measure a fixed reference network before and after each network, and again where it drifts.
         quiet_drift: measure again where the reference differs from its baseline by more than this share.
-        max_drift: refuse the measurement where it still differs by more than this after `max_repeats`.
+        max_drift: refuse the measurement where it still differs by more than this after `max_repeats`; where it is lastingly faster the
+            baseline was taken beside other work, and is taken anew.
         max_repeats: repetitions at most.
         baseline_s: latency of the reference on this machine in order; None measures it at the start.
 
@@ -109,7 +110,14 @@ class Host:
         self._counter = _counter(processor) if energy else None
         self._roofline = replace(GENEROUS[processor], **{name: value for name, value in bounds.items() if value is not None})
         self.metrics = (LATENCY, *([ENERGY] if energy else []), *([MEMORY] if peak_memory else []))
-        limits = DriftLimits(quiet_drift=quiet_drift, max_drift=max_drift, max_repeats=max_repeats, pause_s=PAUSE_S, baseline_s=baseline_s)
+        limits = DriftLimits(
+            quiet_drift=quiet_drift,
+            max_drift=max_drift,
+            max_repeats=max_repeats,
+            pause_s=PAUSE_S,
+            baseline_s=baseline_s,
+            adopts_faster=True,
+        )
         self._watch = DriftWatch(self._reference_s, limits) if reference else None
 
     def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paretune.core.genotype import canonical_json
-from paretune.core.metrics import unit_of
+from paretune.core.metrics import readable, unit_of
 from paretune.platform.record.history import History, Record
 from paretune.platform.report.computed import computed_parts, deviation
 from paretune.platform.report.markup import definitions, escaped, note, table
 from paretune.platform.report.units import label
 
 SHOWN_CHARACTERS = 300
+SAME_BASELINE = 0.1
+"""Baselines of a reference network that differ by no more than this share are the same, for the noise of a busy machine."""
 
 
 def details_of(record: Record) -> dict[str, Mapping[str, Any]]:
@@ -68,6 +70,7 @@ def measurements_part(history: History) -> str:
     for target in targets:
         parts.append(f"<h3>{escaped(target)}</h3>")
         parts.append(definitions(_environments(records, target)))
+        parts.append(_baselines(records, target))
     return "".join([*parts, computed_parts(history)])
 
 
@@ -78,6 +81,20 @@ def _steadiness(records: Sequence[Record], name: str) -> str:
         if shares:
             return f"{words}: median {100 * statistics.median(shares):.1f} %, worst {100 * max(shares):.1f} % (n={len(shares):,})"
     return "–"
+
+
+def _baselines(records: Sequence[Record], target: str) -> str:
+    """Says so where the target's reference network did not take the same time at every start: its numbers compare less well then."""
+    found = [details_of(record).get(target, {}).get("reference", {}).get("baseline_s") for record in records]
+    counts = Counter(float(baseline_s) for baseline_s in found if isinstance(baseline_s, int | float))
+    if not counts or max(counts) <= (1 + SAME_BASELINE) * min(counts):
+        return ""
+    told = "; ".join(f"{readable('latency_s', baseline_s)} ({counts[baseline_s]:,} candidates)" for baseline_s in sorted(counts))
+    return note(
+        f"The baseline of the reference network was not always the same: {told}. What was measured against a longer one was measured while "
+        f"{target} was slower, up to {max(counts) / min(counts):.1f} times; compare such candidates with care, or measure "
+        "them again in a study of their own."
+    )
 
 
 def _environments(records: Sequence[Record], target: str) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ import io
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import IO, TextIO, cast
 
 from rich.console import Console, Group, RenderableType
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from paretune.core.metrics import readable
 from paretune.core.trial import Outcome
-from paretune.platform.record.history import History
+from paretune.platform.record.history import History, Record
 from paretune.platform.record.summary import best_feasible
 from paretune.platform.report.units import label
 
@@ -44,6 +45,7 @@ class Progress:
         self._finished_at: deque[float] = deque(maxlen=RECENT)
         self._seen_seq, self._read_seq = -1, -1
         self._history: History | None = None
+        self._told: set[Outcome] = set()
         self._front = ""
         self._best: Table | None = None
 
@@ -90,11 +92,20 @@ class Progress:
     def _read(self, history: History) -> None:
         """Take from the history what is shown: here, since the thread that draws must not look into what is being changed."""
         self._history, self._seen_seq, self._read_seq, self._read_s = history, history.last_seq, history.last_seq, time.monotonic()
-        failed = sum(record.outcome not in (None, Outcome.OK, Outcome.INFEASIBLE) for record in history.records.values())
+        failed = [record for record in history.records.values() if record.outcome not in (None, Outcome.OK, Outcome.INFEASIBLE)]
+        self._tell_new_kinds(failed)
         parts = [f"front {len(history.archive)}", f"hypervolume {history.archive.hypervolume(history.problem.reference):.4g}"]
         parts += [f"{history.num_screened:,} screened out"] if history.num_screened else []
-        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{len(failed)} failed"] if failed else []
         self._front, self._best = " · ".join(parts), _best_table(history)
+
+    def _tell_new_kinds(self, failed: Sequence[Record]) -> None:
+        """Say why the first candidate of each kind of failure failed; those after it are only counted."""
+        for record in failed:
+            if record.evaluation is not None and record.evaluation.outcome not in self._told:
+                self._told.add(record.evaluation.outcome)
+                reason = record.evaluation.message.strip().splitlines()[-1:] or ["no message"]
+                self.message(f"candidate #{record.job.ask_index} failed, {record.evaluation.outcome.value}: {reason[0]}")
 
     def _render(self) -> RenderableType:
         bar = Table.grid(padding=(0, 1))
