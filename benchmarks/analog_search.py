@@ -65,11 +65,15 @@ GUIDED: tuple[str, dict[str, Any]] = ("predictor_guided", {"initial": 8, "batch"
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "predictor-guided": GUIDED,
     "from textbook ResNets": GUIDED,
+    "from plain ResNets": GUIDED,
     "random": ("random", {}),
 }
-STARTS: Mapping[str, Callable[[Plan], list[Genes]]] = {"from textbook ResNets": textbook_resnets}
+STARTS: Mapping[str, Callable[[Plan], list[Genes]]] = {
+    "from textbook ResNets": textbook_resnets,
+    "from plain ResNets": plain_resnets,
+}
 """What the search is given to start from; counted in its evaluations."""
-SEARCHED, GRID = ("predictor-guided", "from textbook ResNets"), "plain ResNets"
+SEARCHED, GRID = ("predictor-guided", *STARTS), "plain ResNets"
 SEEDS = 5
 TIMES = ("1s", "1d", "30d")
 DIFFERENT = 0.99

@@ -1,6 +1,7 @@
 """Machines of one's own: the shipped file starts Ray on three hosts through SSH, a study outlives one of them, and all of it ends."""
 
 import contextlib
+import json
 import secrets
 import subprocess
 import sys
@@ -183,6 +184,8 @@ def test_a_cluster_of_ones_own_machines_runs_a_study_though_one_is_lost_and_ends
     )
     everyone = {f"{HEAD}: nothing", f"{TRAINER}: CPU 1", f"{SIMULATOR}: CPU 1, analog 4"}
     lab.until(lambda: nodes() == everyone, "not all hosts joined", STEP_TIMEOUT_S)
+    offered = {node["address"]: node["resources"] for node in json.loads(desk.paretune("cluster", "status", file, "--json"))}
+    assert offered == {HEAD: {}, TRAINER: {"CPU": 1.0}, SIMULATOR: {"CPU": 1.0, "analog": 4.0}}
 
     with desk.tunnel(file):
         submitted = desk.paretune("submit", "study.yaml", "--address", "http://127.0.0.1:8265")
