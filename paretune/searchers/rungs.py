@@ -160,8 +160,9 @@ class AsynchronousHalving:
         return self._judge(self._rungs[rung])
 
     def fail(self, key: int, *, rung: int) -> Verdict:  # noqa: ARG002
-        """A failure counts as a result that was beaten."""
-        self._rungs[rung].num_failed += 1
+        """A failure counts as a result that was beaten; one in the full training beats nobody, as nobody is compared there."""
+        if rung < len(self._rungs):
+            self._rungs[rung].num_failed += 1
         return Verdict()
 
     def finish(self) -> Verdict:

@@ -4,7 +4,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def accuracy(genotype: Sequence[int], epoch: int) -> float:
 class Trainer:
     """Trains an epoch at a time with a checkpoint that counts them; tells of each epoch it really trained."""
 
-    def __init__(self, witness: Path, failing: frozenset[int] = frozenset()) -> None:
+    def __init__(self, witness: Path, failing: Callable[[Job], bool]) -> None:
         self._witness, self._failing = witness, failing
         self.metrics = tuple(MEASURED.values())
 
@@ -64,7 +64,7 @@ class Trainer:
             with self._witness.open("a") as file:
                 file.write(f"{job.ask_index} {epoch}\n")
             checkpoint.write_text(str(epoch))
-        if job.ask_index in self._failing:
+        if self._failing(job):
             return Evaluation(outcome=Outcome.DIVERGED)
         curve = [{"epoch": float(epoch), "accuracy": accuracy(job.genotype, epoch)} for epoch in range(1, job.epochs + 1)]
         latency_s = 1e-6 * (1 + sum(job.genotype))
@@ -98,7 +98,7 @@ class Search:
     history: History
     phase: FidelityPhase
     searcher: Listening
-    failing: frozenset[int] = field(default_factory=frozenset)
+    failing: Callable[[Job], bool]
 
     def run(self, *, in_flight: int = 1, seed: int = 0, events: int | None = None) -> str:
         """Up to `in_flight` jobs at a time, ended in a random order; with `events` the driver dies after so many jobs ended."""
@@ -137,7 +137,7 @@ def search(tmp_path: Path) -> Iterator[Callable[..., Search]]:
         trials: int = 32,
         forecast: bool = False,
         problem: Problem = UNLIMITED,
-        failing: frozenset[int] = frozenset(),
+        failing: Callable[[Job], bool] = lambda job: False,
         space: TabulatedSpace = SPACE,
     ) -> Search:
         if name in opened:
@@ -229,7 +229,7 @@ def test_a_promoted_candidate_has_the_result_of_a_training_that_never_stopped(se
 def test_sync_gives_one_front_for_any_number_of_workers(searcher: str, forecast: bool, search: Make) -> None:
     fronts, reached = set(), set()
     for name, (in_flight, seed) in enumerate([(1, 0), (3, 1), (40, 2)]):
-        one = search(f"study{name}", searcher=searcher, forecast=forecast, trials=24, failing=frozenset({3, 17}))
+        one = search(f"study{name}", searcher=searcher, forecast=forecast, trials=24, failing=lambda job: job.ask_index in {3, 17})
         one.run(in_flight=in_flight, seed=seed)
         fronts.add(front_json(one.history))
         reached.add(canonical_json(one.reached()))
@@ -241,13 +241,26 @@ def test_sync_gives_one_front_for_any_number_of_workers(searcher: str, forecast:
     [("nsga2", "sync", False), ("evolution", "sync", True), ("nsga2", "async", True), ("random", "async", False)],
 )
 def test_a_search_killed_again_and_again_ends_as_the_one_that_was_not(searcher: str, mode: str, forecast: bool, search: Make) -> None:
-    options: dict[str, Any] = {"searcher": searcher, "mode": mode, "forecast": forecast, "trials": 20, "failing": frozenset({5})}
+    options: dict[str, Any] = {"searcher": searcher, "mode": mode, "forecast": forecast, "trials": 20}
+    options["failing"] = lambda job: job.ask_index == 5
     whole = search("whole", **options)
     whole.run()
     while (one := search("killed", **options)).run(events=5) == "killed":
         pass
     assert front_json(one.history) == front_json(whole.history)
     assert one.reached() == whole.reached()
+    assert set(one.epochs().values()) == {1}
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_full_training_that_fails_ends_its_candidate_only(mode: str, search: Make) -> None:
+    options: dict[str, Any] = {"searcher": "random", "mode": mode, "trials": 20, "failing": lambda job: job.is_full}
+    while (one := search(**options)).run(events=3) == "killed":
+        pass
+    ended = [record for record in one.history.search_records() if record.job.is_full]
+    assert ended
+    assert {record.outcome for record in ended} == {Outcome.DIVERGED}
+    assert set(one.reached()) == set(range(20))
     assert set(one.epochs().values()) == {1}
 
 

@@ -148,6 +148,8 @@ def test_when_the_first_5_fail_alike_the_search_stops_and_names_the_cause(candid
     assert str(caught.value).startswith(
         "5 of 5 candidates failed, 5 of them with user_error: FileNotFoundError: no data set at /data/digits"
     )
+    recorded = History.fold(read_events(search.study.folder))
+    assert sum(record.outcome is Outcome.USER_ERROR for record in recorded.records.values()) == 5
 
 
 def test_failures_that_differ_in_a_number_only_count_as_one_cause(candidates: Make) -> None:

@@ -121,8 +121,15 @@ class Phase(ABC):
         """The next job to run, recorded durably before it is returned.
 
         Raises:
-            SearchFailed: most jobs of this session fail, or nothing meets the limits.
+            SearchFailed: most jobs of this session fail, or nothing meets the limits; what has ended is recorded all the same.
         """
+        try:
+            return self._next_job()
+        except SearchFailed:
+            self.context.record()
+            raise
+
+    def _next_job(self) -> Job | Wait | Done:
         while True:  # ends: each turn starts a job, stops, or settles one of finitely many jobs from its durable result
             self._stop_when_most_fail()
             job = self._jobs[self._again.popleft()] if self._again else self._new_job()
