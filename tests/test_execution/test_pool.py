@@ -3,7 +3,7 @@
 import pytest
 
 from paretune.core.errors import DevicesGone
-from paretune.platform.execution.pool import Pool, Seat, Standing
+from paretune.platform.execution.pool import START_S, Pool, Seat, Standing
 
 
 class Clock:
@@ -68,6 +68,48 @@ def test_a_network_that_two_devices_refuse_is_at_fault_itself(clock: Clock) -> N
     assert refused.reason == "pi4#1: no kernel for it; pi4#2: no kernel for that"
     assert pool.quarantined == {}
     assert pool.num_waiting == 0
+
+
+def test_a_candidate_is_given_up_when_the_devices_that_might_have_measured_it_go(clock: Clock) -> None:
+    pool = pool_of(2, clock)
+    pool.add("a")
+    pool.add("b")
+    first, second = pool.seats
+    assert len(staffed(pool)) == 2
+    assert pool.refused(first, "it is too noisy") is None
+    assert pool.unserved() == []
+    pool.gone(second, "no answer")  # b waits again, and the first one may measure it
+    [given_up] = pool.unserved()
+    assert (given_up.job_id, given_up.reason) == ("a", "pi4#1: it is too noisy")
+    assert [(seat.name, job) for seat, job, _ in staffed(pool)] == [("pi4#1", "b")]
+
+
+def test_a_candidate_does_not_wait_for_ever_for_a_device_that_never_comes_up(clock: Clock) -> None:
+    pool = pool_of(2, clock)
+    pool.add("a")
+    [(first, _, _)] = staffed(pool)
+    assert pool.refused(first, "it is too noisy") is None
+    assert [seat.name for seat in pool.to_start()] == ["pi4#2"]
+    clock.now_s += START_S - 1
+    assert pool.unserved() == []
+    clock.now_s += 2
+    assert [given_up.job_id for given_up in pool.unserved()] == ["a"]
+    assert pool.num_waiting == 0
+
+
+def test_with_no_device_left_a_refused_candidate_waits_as_all_others(clock: Clock) -> None:
+    pool = pool_of(2, clock)
+    pool.add("a")
+    [(first, _, _)] = staffed(pool)
+    pool.refused(first, "it is too noisy")
+    pool.gone(first, "no answer")
+    [second] = pool.to_start()
+    pool.gone(second, "no answer")
+    assert pool.unserved() == []
+    pool.check()
+    clock.now_s += 400
+    with pytest.raises(DevicesGone):
+        pool.check()
 
 
 def test_a_device_that_is_gone_leaves_its_candidate_to_another_one(clock: Clock) -> None:

@@ -142,6 +142,20 @@ def test_a_repair_keeps_what_is_before_the_damage_and_the_study_goes_on_from_the
     assert told(tmp_path / "third" / "x") == [("asked", 1), ("asked", 5)]
 
 
+def test_a_damaged_copy_is_made_anew_from_the_whole_ledger_that_is_here(begun: Path, shared: Path, tmp_path: Path) -> None:
+    data, before = segment(shared, 1).read_bytes(), told(begun)
+    segment(shared, 1).write_bytes(data.replace(b'"number":2', b'"number":7'))
+    with pytest.raises(LedgerDamaged, match="--repair"):
+        Ledger.open(begun, shared=shared)
+    made = restore(shared, begun, repair=True)
+    assert (made.events, made.moved) == (0, ())
+    assert "event 4" in made.dropped
+    Ledger.open(begun, shared=shared).close()
+    assert told(begun) == before
+    restore(shared, tmp_path / "other" / "x")
+    assert told(tmp_path / "other" / "x") == before
+
+
 def test_a_ledger_here_that_is_newer_than_the_copy_stays(begun: Path, shared: Path) -> None:
     with Ledger.open(begun) as ledger:
         ledger.append([("asked", {"number": 9})])

@@ -146,6 +146,21 @@ def test_many_candidates_are_thinned_but_the_front_is_whole(sample_study: Any, m
     assert f"Pareto front ({len(history.front())})" in json.dumps(page.data["figures"]["front-0"])
 
 
+def test_final_trainings_of_other_epochs_do_not_count_as_seeds(sample_study: Any) -> None:
+    study = sample_study("digits").search(10)
+    front = history_of(study.folder).front()[:2]
+    study.retrain(front)
+    study.jobs = replace(study.jobs, final_epochs=50)
+    study.retrain(front[:1], seeds=2)
+    finals = history_of(study.folder).finals()
+    lengths = {index: [record.job.epochs for record in group] for index, group in finals.items()}
+    assert lengths == {front[0].job.ask_index: [50, 50], front[1].job.ask_index: [20, 20, 20]}
+    # The user goes back to the shorter ones, which are all there.
+    spec = {**history_of(study.folder).header.spec, "final": {"epochs": 20, "seeds": 3}}
+    study.ledger.append([("changed", {"spec": spec, "spec_text": "", "overrides": {}})])
+    assert {record.job.epochs for group in history_of(study.folder).finals().values() for record in group} == {20}
+
+
 def test_the_summary_counts_and_aggregates(sample_study: Any) -> None:
     study = sample_study("digits").search(30).screen(4).fail(["boom"] * 2)
     study.retrain(history_of(study.folder).front()[:1])

@@ -60,6 +60,10 @@ class _Wish:
     """Seat -> why it could not."""
     deaths: int = 0
 
+    def given_up(self) -> "Refused":
+        """It cannot be measured, with what each device said."""
+        return Refused(job_id=self.job_id, reason="; ".join(f"{name}: {told}" for name, told in self.refused.items()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
@@ -170,11 +174,32 @@ class Pool:
         if wish is None:
             return None
         wish.refused[seat.name] = reason
-        others = [item for item in self.seats if item.name not in wish.refused and item.standing is not Standing.OUT]
-        if len(wish.refused) >= REFUSALS or not others:
-            return Refused(job_id=wish.job_id, reason="; ".join(f"{name}: {told}" for name, told in wish.refused.items()))
+        if len(wish.refused) >= REFUSALS or not self._may_serve(wish):
+            return wish.given_up()
         self._waiting.appendleft(wish)
         return None
+
+    def unserved(self) -> list[Refused]:
+        """Candidates that are given up, since the devices that have not refused them went away or do not come up.
+
+        Where no device at all is left they wait as all others do.
+        """
+        if all(seat.standing is Standing.OUT for seat in self.seats):
+            return []
+        lost = [wish for wish in self._waiting if wish.refused and not self._may_serve(wish)]
+        for wish in lost:
+            self._waiting.remove(wish)
+        return [wish.given_up() for wish in lost]
+
+    def _may_serve(self, wish: _Wish) -> bool:
+        """Whether there is a device that has not refused a candidate, and may be asked."""
+        too_late_s = self._clock() - START_S
+        return any(
+            seat.name not in wish.refused
+            and seat.standing is not Standing.OUT
+            and not (seat.standing is Standing.STARTING and seat.since_s < too_late_s)
+            for seat in self.seats
+        )
 
     def gone(self, seat: Seat, reason: str) -> None:
         """A device is gone, whatever the network: quarantine; its candidate waits for another one."""

@@ -152,6 +152,8 @@ class Stations:
             for seat in pool.overdue(MEASURE_TIMEOUT_S):
                 self._staff.end(seat)
                 ended += self._given_up(pool, pool.died(seat, f"it did not answer within {MEASURE_TIMEOUT_S:g} s", of_node=False))
+            for refused in pool.unserved():
+                ended += self._given_up(pool, refused)
         self._move()
         for pool in self._pools.values():
             self._tell(pool)

@@ -34,6 +34,12 @@ class Header:
         """Candidates that the spec gives the search to start from."""
         return sum(len(group["candidates"]) for group in self.spec.get("searcher", {}).get("start", ()))
 
+    @property
+    def final_epochs(self) -> int | None:
+        """Epochs of a final training, as the spec is now; None where it does not say."""
+        epochs = (self.spec.get("final") or self.spec.get("training") or {}).get("epochs")
+        return int(epochs) if epochs is not None else None
+
     def as_json(self) -> dict[str, Any]:
         """The header as JSON values."""
         problem = {

@@ -223,9 +223,18 @@ class History:
         return sorted(members, key=lambda record: (*self.problem.minimised(record.metrics), record.job.ask_index))
 
     def finals(self) -> dict[int, list[Record]]:
-        """Final trainings by the ask index of their architecture, in the order of the seeds."""
+        """Final trainings by the ask index of their architecture, in the order of the seeds; only those of as many epochs.
+
+        A resume may change the epochs. Those of the present spec count, or else, where an architecture has none of these, its newest.
+        """
         groups: dict[int, list[Record]] = {}
         for record in self.records.values():
             if record.job.purpose is Purpose.FINAL:
                 groups.setdefault(record.job.ask_index, []).append(record)
-        return {index: sorted(group, key=lambda record: record.job.seed_index) for index, group in sorted(groups.items())}
+        return {index: self._of_one_length(group) for index, group in sorted(groups.items())}
+
+    def _of_one_length(self, group: list[Record]) -> list[Record]:
+        present = self.header.final_epochs
+        newest = max(group, key=lambda record: record.asked_seq).job.epochs
+        epochs = present if any(record.job.epochs == present for record in group) else newest
+        return sorted((record for record in group if record.job.epochs == epochs), key=lambda record: record.job.seed_index)

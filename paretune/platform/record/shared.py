@@ -121,12 +121,11 @@ def restore(shared: Path, folder: Path, *, takeover: bool = False, repair: bool 
         make_folder(folder, 0o700)
         with _locked(folder, takeover=takeover):
             moved = _make_room(folder, shared, rows)
-            if moved is None:
-                return Restored(events=0, dropped="", moved=())
-            write_ledger(folder / LEDGER_FILE, identity_of(rows), rows)
-        if copied.damage:  # from now on the copy ends where it is sound
+            if moved is not None:
+                write_ledger(folder / LEDGER_FILE, identity_of(rows), rows)
+        if copied.damage:  # from now on the copy ends where it is sound; a ledger that goes further adds the rest when it is opened
             LedgerCopy(shared=shared, lock=lock, copied=copied).begin_with((), identity_of(rows)["ledger"])
-        return Restored(events=len(rows), dropped=copied.damage, moved=moved)
+        return Restored(events=0 if moved is None else len(rows), dropped=copied.damage, moved=moved or ())
 
 
 def _check_name(rows: tuple[Row, ...], shared: Path) -> None:

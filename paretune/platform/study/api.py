@@ -228,4 +228,8 @@ def bring_here(
         dropped = f", up to where it is damaged: {made.dropped}" if made.dropped else ""
         older = f"; the older ledger is now {made.moved[0].name}" if made.moved else ""
         progress.message(f"study {found.name}: {kept}{dropped}{older}")
+    elif progress is not None and made.dropped:
+        progress.message(
+            f"study {found.name}: the ledger here goes further than the copy, which was damaged ({made.dropped}) and is made anew"
+        )
     return folder, found.parent
