@@ -105,6 +105,55 @@ def test_a_baseline_from_a_busy_moment_is_taken_anew_where_only_neighbours_slow_
     assert (check.baseline_s, check.repeats) == (pytest.approx(0.102), 0)
 
 
+def test_a_quiet_moment_is_no_reason_for_another_baseline() -> None:
+    # Twice as fast for 15 s, then as before: the candidate is refused, and the next one measured as all before it.
+    device = Heating(chain([1, 1], repeat(1.0)), max_drift=0.5, quiet_drift=0.1, adopts_faster=True, fresh_s=-1)
+    busy = device.factors
+    end_s = device.now_s + 15
+    device.watch.baseline_s()
+    device.factors = (0.5 if device.now_s < end_s else next(busy) for _ in repeat(None))
+    with pytest.raises(UnstableMeasurement, match=r"0.50 times"):
+        device.watch.bracketed(device.candidate)
+    _, check = device.watch.bracketed(device.candidate)
+    assert (check.baseline_s, check.repeats) == (pytest.approx(0.1), 0)
+
+
+def test_a_device_that_is_busy_again_gets_its_earlier_baseline_back() -> None:
+    device = Heating(repeat(1.0), max_drift=0.5, quiet_drift=0.1, adopts_faster=True, fresh_s=-1)
+    found = []
+    for factor in (1.0, 0.5, 1.1, 0.5, 1.0):
+        device.factors = repeat(factor)
+        found += [device.watch.bracketed(device.candidate) for _ in range(3)]
+    assert [check.baseline_s for _, check in found[::3]] == pytest.approx([0.1, 0.05, 0.1, 0.05, 0.1])
+    assert [seconds for seconds, _ in found[::3]] == pytest.approx([0.3, 0.15, 0.33, 0.15, 0.3])
+    assert [check.repeats for _, check in found[1::3]] == [0, 0, 0, 0, 0]
+
+
+def test_a_baseline_somewhat_too_slow_is_replaced_without_a_refusal() -> None:
+    # 0.8 of the baseline: tolerated, and measured three times, until it has lasted.
+    device = Heating(chain([1, 1], repeat(0.8)), max_drift=0.5, quiet_drift=0.1, max_repeats=2, adopts_faster=True)
+    checks = []
+    while device.now_s < 60:
+        checks.append(device.watch.bracketed(device.candidate)[1])
+        device.now_s += 5
+    assert checks[0].drift == pytest.approx(0.25)
+    assert checks[-1].baseline_s == pytest.approx(0.08)
+    assert checks[-1].repeats == 0
+    assert sorted({round(check.baseline_s, 6) for check in checks}) == [0.08, 0.1]
+
+
+def test_references_too_noisy_to_tell_are_called_that() -> None:
+    device = Heating(chain([1, 1], repeat(1.0)), max_repeats=1, fresh_s=-1)
+    device.watch.baseline_s()
+
+    def reference() -> float:
+        raise UnstableMeasurement("noisy")
+
+    device.watch._reference = reference
+    with pytest.raises(UnstableMeasurement, match="too noisy to tell"):
+        device.watch.bracketed(device.candidate)
+
+
 def test_a_baseline_only_a_little_beyond_what_is_tolerated_is_taken_anew_too() -> None:
     # References at 0.7 and 0.6 of the baseline in turn: some within max_drift, and never both of a bracket.
     device = Heating(
@@ -138,7 +187,7 @@ def test_drift_that_is_no_busy_start_stays_an_error(then: list[float], limits: d
         device.watch.bracketed(device.candidate)
 
 
-def test_a_single_faster_reference_is_confirmed_by_another_without_repetitions() -> None:
+def test_a_faster_reference_is_confirmed_by_others_without_repetitions() -> None:
     device = Heating(chain([3, 3], repeat(1.0)), max_drift=0.5, max_repeats=0, fresh_s=-1, adopts_faster=True)
     _, check = device.watch.bracketed(device.candidate)
     assert check.baseline_s == pytest.approx(0.1)

@@ -37,8 +37,10 @@ class DriftLimits:
     baseline_s: float | None = None
     """Latency of the reference on a device in order; None measures it at the start."""
     adopts_faster: bool = False
-    """Whether a reference that stays faster than a measured baseline becomes the baseline: where only neighbours slow the device down,
-    the baseline was taken beside one. A device whose clocks rise while it is cold must not do so."""
+    """Whether a reference that stays faster than a measured baseline becomes the baseline, until the device is as slow again: where only
+    neighbours slow it down, the baseline was taken beside one. A device whose clocks rise while it is cold must not do so."""
+    lasting_s: float = 20.0
+    """How long it must stay faster: a search that thinks lets the device alone for a few seconds, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,11 @@ class DriftWatch:
         """When the last reference ended, and its ratio."""
         self._ratios: list[float] = []
         """Those of the references that were measured for the present bracket."""
+        self._fast: list[float] = []
+        """Those since the last one that was not too fast for the baseline."""
+        self._fast_since_s = 0.0
+        self._earlier_s: list[float] = []
+        """Baselines that were given up for faster ones."""
 
     def baseline_s(self) -> float:
         """Latency of the reference on the device in order, measured at the first call: until the two fastest of up to five agree.
@@ -122,6 +129,19 @@ class DriftWatch:
         Raises:
             UnstableMeasurement: the drift lasts.
         """
+        while True:  # ends: each turn has a result, raises, or has waited for another baseline
+            best = self._best_of_repetitions(measure)
+            if best is not None and best[1].drift <= self._limits.quiet_drift:
+                return best
+            tolerated = best is not None and best[1].drift <= self._limits.max_drift
+            if self._another_baseline(wait=not tolerated):
+                continue
+            if best is not None and tolerated:
+                return best
+            raise UnstableMeasurement(self._complaint())
+
+    def _best_of_repetitions(self, measure: Callable[[], Found]) -> tuple[Found, ReferenceCheck] | None:
+        """The measurement with the least drift of as many as it takes; None where no reference before one was in order."""
         baseline_s = self.baseline_s()
         best: tuple[Found, ReferenceCheck] | None = None
         self._ratios = []
@@ -138,37 +158,65 @@ class DriftWatch:
             if check.drift <= self._limits.quiet_drift:
                 break
             logger.info("the reference takes %.2f of its baseline after a measurement; measured again", check.after)
-        if best is None or best[1].drift > self._limits.max_drift:
-            if self._adopts():
-                return self.bracketed(measure)  # ends: each time the baseline is shorter by quiet_drift
-            assert self._last is not None
-            raise UnstableMeasurement(
-                f"the reference network takes {self._last[1]:.2f} times its baseline of {baseline_s:.3g} s, also after "
-                f"{self._limits.max_repeats} repetitions; allowed is a drift of {self._limits.max_drift:.0%} (max_drift). "
-                "The device is slower or faster than it was: let it cool, run less beside it, or start anew for another baseline"
-            )
         return best
 
-    def _adopts(self) -> bool:
-        """Make the fastest confirmed reference of this bracket the baseline if all of them are too fast for the present one."""
+    def _complaint(self) -> str:
+        """What is wrong with the references of the last repetitions."""
+        assert self._last is not None
+        worst = max(self._ratios or [self._last[1]], key=drift_of)
+        after = f"also after {self._limits.max_repeats} repetitions"
+        if math.isinf(worst):
+            return f"the reference network is too noisy to tell whether the device is in order, {after}. Run less beside it"
+        return (
+            f"the reference network takes {worst:.2f} times its baseline of {self.baseline_s():.3g} s, {after}; allowed is a drift of "
+            f"{self._limits.max_drift:.0%} (max_drift). The device is slower or faster than it was: let it cool, run less beside it, or "
+            "start anew for another baseline"
+        )
+
+    def _another_baseline(self, *, wait: bool) -> bool:
+        """Take another baseline where there is reason to.
+
+        Args:
+            wait: watch references that have all been fast for as long as it takes to believe them.
+        """
         if not self._limits.adopts_faster or self._limits.baseline_s is not None:
             return False
-        self._ratio()  # one more, so that a single one can be confirmed
-        if (1 + self._limits.quiet_drift) * max(self._ratios) >= 1:
+        return self._returns() or self._adopts(wait=wait)
+
+    def _returns(self) -> bool:
+        """Go back to an earlier baseline where the device is as slow again as it was then."""
+        now_s = self.baseline_s()
+        for earlier_s in self._earlier_s:
+            if self._ratios and all(drift_of(ratio * now_s / earlier_s) <= self._limits.max_drift for ratio in self._ratios):
+                self._earlier_s.remove(earlier_s)
+                self._rebase(earlier_s, "the device is busy again")
+                return True
+        return False
+
+    def _adopts(self, *, wait: bool) -> bool:
+        """Make a faster reference the baseline that was always faster for so long, and confirmed by another."""
+        while wait and self._fast and self._clock() - self._fast_since_s < self._limits.lasting_s:
+            self._sleep(self._limits.lasting_s / 20)
+            self._ratio()
+        if not self._fast or self._clock() - self._fast_since_s < self._limits.lasting_s:
             return False
-        ratio = _confirmed(self._ratios, self._limits.quiet_drift)
+        ratio = _confirmed(self._fast, self._limits.quiet_drift)
         if ratio is None:
             return False
         slow_s = self.baseline_s()
-        self._baseline_s, self._last = ratio * slow_s, None
-        logger.warning(
-            "the reference network takes %.3g s now and took %.3g s at the start, when the device was busy: what was measured against that "
-            "baseline is up to %.1f times too slow",
-            self._baseline_s,
-            slow_s,
-            1 / ratio,
-        )
+        self._earlier_s.append(slow_s)
+        self._rebase(ratio * slow_s, "the device was busy before")
         return True
+
+    def _rebase(self, baseline_s: float, reason: str) -> None:
+        logger.warning(
+            "another baseline of the reference network, as %s: %.3g s after %.3g s. Compare what was measured against each with care",
+            reason,
+            baseline_s,
+            self._baseline_s,
+        )
+        self._baseline_s, self._last = baseline_s, None
+        self._fast.clear()
 
     def _fresh_ratio(self) -> float:
         """The last reference where it is young, or else another."""
@@ -184,6 +232,11 @@ class DriftWatch:
             ratio = math.inf  # too noisy to tell is as bad as too slow
         self._last = self._clock(), ratio
         self._ratios.append(ratio)
+        if (1 + self._limits.quiet_drift) * ratio >= 1:
+            self._fast.clear()
+        else:
+            self._fast_since_s = self._fast_since_s if self._fast else self._last[0]
+            self._fast.append(ratio)
         return ratio
 
 
