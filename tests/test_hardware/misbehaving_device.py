@@ -70,6 +70,8 @@ def attempt(order: dict[str, Any], latency_s: float, fault: str, rng: np.random.
     samples_s = latency_s * (1 + 0.005 * rng.standard_normal(40))
     if fault == "outliers":
         samples_s[rng.permutation(40)[:8]] *= 10  # 20 %
+    if fault == "two_speeds":  # the median with the slow ones is 10 % above that without them
+        samples_s = latency_s * np.array([1.0] * 19 + [1.1] * 3 + [3.0] * 18)
     time.sleep(float(samples_s.sum()) * runs)
     samples = (samples_s * FACTORS.get(fault, 1.0)).tolist()
     median = float(np.median(samples))

@@ -151,7 +151,9 @@ def _checked_answer(fields: Fields, order: Order, elapsed_s: float) -> Answer:
         timing = summarise(samples_s, runs_per_block=runs_per_block)
         told_s = attempt.number("median_s", lower=1e-9, upper=1e6)
         attempt.number("iqr_s", lower=0, upper=1e6)
-        if abs(told_s - timing.median_s) > STATISTICS_TOLERANCE * timing.median_s:
+        # With outliers or without: on a busy device these differ, and a simple process tells the first.
+        low_s, high_s = sorted((float(np.median(samples_s)), timing.median_s))
+        if not (1 - STATISTICS_TOLERANCE) * low_s <= told_s <= (1 + STATISTICS_TOLERANCE) * high_s:
             raise ProtocolError(f"the reply says a median of {told_s} s, but its samples have {timing.median_s:.6g} s")
         _check_blocks(timing, order)
         claimed_s += float(samples_s.sum()) * runs_per_block
