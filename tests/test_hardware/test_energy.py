@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import BadInput, DeviceError
-from paretune.hardware.measured.energy import NvmlCounter, RaplCounter, measure_energy
+from paretune.hardware.measured.energy import NvmlCounter, RaplCounter, first_gpu, measure_energy
 from paretune.hardware.measured.host import Host
 
 RANGE_UJ = 262_143_328_850
@@ -166,6 +166,19 @@ def test_energy_is_refused_where_this_machine_does_not_tell_it() -> None:
             Host(energy=True)
     else:
         assert [metric.name for metric in Host(energy=True).metrics] == ["latency_s", "energy_j"]
+
+
+@pytest.mark.parametrize(
+    ("cuda_uuid", "visible", "gpu"),
+    [
+        ("5a1f0c2e-0000-1111-2222-333344445555", "1,0", "GPU-5a1f0c2e-0000-1111-2222-333344445555"),
+        (None, "", 0),
+        (None, "2,3", 2),
+        (None, "GPU-8932f937,0", "GPU-8932f937"),
+    ],
+)
+def test_the_energy_is_that_of_the_gpu_that_this_process_uses(cuda_uuid: str | None, visible: str, gpu: str | int) -> None:
+    assert first_gpu(cuda_uuid=cuda_uuid, visible=visible) == gpu
 
 
 def test_energy_of_a_gpu_without_nvml_says_what_is_missing() -> None:

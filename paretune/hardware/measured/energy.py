@@ -4,6 +4,7 @@ Sources: Linux, Documentation/power/powercap/powercap.rst; Khan et al., RAPL in 
 about every millisecond, so windows are much longer); NVIDIA, NVML API reference, nvmlDeviceGetTotalEnergyConsumption.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -105,29 +106,52 @@ class NvmlCounter:
     """Energy of an NVIDIA GPU (Volta or later), by the package pynvml (`nvidia-ml-py`).
 
     Args:
-        index: number of the GPU as NVML counts them.
+        gpu: UUID, or number as NVML counts them; None is the GPU that CUDA calls the first in this process.
 
     Raises:
         BadInput: the package, the driver or the counter is missing.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, gpu: str | int | None = None) -> None:
         try:
             import pynvml
         except ImportError as error:
             raise BadInput("the energy of a GPU needs the package pynvml; install it with 'pip install nvidia-ml-py'") from error
         try:
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            chosen = first_gpu(cuda_uuid=_cuda_uuid(), visible=os.environ.get("CUDA_VISIBLE_DEVICES", "")) if gpu is None else gpu
+            by_number = isinstance(chosen, int)
+            handle = pynvml.nvmlDeviceGetHandleByIndex(chosen) if by_number else pynvml.nvmlDeviceGetHandleByUUID(chosen)
             self._read_mj: Callable[[], int] = lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle))
             self._start_mj = self._read_mj()
         except pynvml.NVMLError as error:
-            raise BadInput(f"NVML does not tell the energy of GPU {index}: {error}") from error
-        self.source = f"NVML GPU {index}"
+            raise BadInput(f"NVML does not tell the energy of the GPU: {error}") from error
+        self.source = f"NVML GPU {chosen}"
 
     def read_j(self) -> float:
         """Joules since this counter was opened."""
         return (self._read_mj() - self._start_mj) * 1e-3
+
+
+def first_gpu(*, cuda_uuid: str | None, visible: str) -> str | int:
+    """By what NVML knows the GPU that CUDA calls the first in this process: its UUID, or else its number.
+
+    NVML sees all GPUs of a machine, whatever a process may use, and Ray gives each worker its own.
+
+    Args:
+        cuda_uuid: of that GPU by CUDA itself, None where nobody knows.
+        visible: `CUDA_VISIBLE_DEVICES`, empty where all may be used.
+    """
+    if cuda_uuid is not None:
+        return f"GPU-{cuda_uuid}"
+    first = visible.partition(",")[0].strip()
+    return first if first.startswith("GPU-") else int(first) if first.isdecimal() else 0
+
+
+def _cuda_uuid() -> str | None:
+    import torch
+
+    return str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else None
 
 
 def open_counter(processor: str, folder: Path = POWERCAP) -> EnergyCounter:
