@@ -8,7 +8,7 @@ from paretune.platform.execution.demands import ClusterFacts, Demand, Node, chec
 from paretune.platform.execution.device_resources import DeviceChoice, DeviceResources
 from paretune.platform.execution.waiting import RoomWatch
 from paretune.platform.spec.load import spec_from_mapping
-from paretune.platform.study.staffing import plan_staffing
+from paretune.platform.study.staffing import Posts, plan_staffing
 
 CPU, GPU = Node(resources={"CPU": 4.0}), Node(resources={"CPU": 8.0, "GPU": 2.0})
 EDGE = Node(resources={"edge_pi4": 2.0}, labels={"device": "pi4"})
@@ -102,6 +102,32 @@ def test_a_gpu_that_is_needed_is_not_done_without() -> None:
     staffing = plan_staffing(spec_from_mapping(spec_with({}, run)).spec, ())
     with pytest.raises(BadInput, match="training needs 1 CPU, 1 GPU on one node; no node has 'GPU'"):
         staffing.posts(ClusterFacts(nodes=(CPU,)))
+
+
+def test_a_target_on_a_gpu_has_its_own_beside_training() -> None:
+    def posts(gpu: float, *nodes: Node, **training: object) -> Posts:
+        run = {"resources": {"training": {"gpu": gpu, **training}}}
+        hardware = {"cuda": {"kind": "host", "processor": "cuda"}}
+        return plan_staffing(spec_from_mapping(spec_with(hardware, run)).spec, ("cuda",)).posts(ClusterFacts(nodes=nodes))
+
+    one = Node(resources={"CPU": 8.0, "GPU": 1.0})
+    for gpu, together in ((1, "2"), (0.5, "1.5")):
+        with pytest.raises(
+            BadInput, match=f"training and cuda need {together} GPU together; the cluster has 1, so one would wait for ever"
+        ):
+            posts(gpu, one)
+    assert posts(0, one).slots == 7
+    assert (posts(1, GPU).slots, posts(0.5, GPU).slots, posts(0.5, GPU, one).slots) == (1, 2, 4)
+    on_processors = posts(1, one, or_cpu=True)
+    assert (on_processors.slots, on_processors.per_candidate) == (7, {"CPU": 1.0})
+    assert on_processors.notes == ("targets take the GPUs: training on processors, as run.resources.training.or_cpu allows",)
+
+
+def test_more_workers_than_there_are_gpus_left_would_starve_a_target() -> None:
+    run = {"workers": 4, "resources": {"training": {"gpu": 0.5}}}
+    spec = spec_from_mapping(spec_with({"cuda": {"kind": "host", "processor": "cuda"}}, run)).spec
+    assert plan_staffing(spec, ("cuda",)).posts(ClusterFacts(nodes=(GPU,))).slots == 2
+    assert plan_staffing(spec, ("cuda",)).posts(ClusterFacts(nodes=(GPU,), nodes_come=True)).slots == 4
 
 
 def test_each_of_several_devices_has_its_own_address() -> None:

@@ -49,6 +49,10 @@ class ClusterFacts:
     num_refused: int = 0
     """Further nodes, which do not fit to the others and may not be used."""
 
+    def amount(self, name: str) -> float:
+        """How much of a resource it has."""
+        return sum(node.resources.get(name, 0.0) for node in self.nodes)
+
     def room(self, needed: "Demand") -> int:
         """How many of a demand it can hold now."""
         return sum(node.fits(needed) for node in self.nodes)
@@ -90,22 +94,26 @@ def check_demands(demands: Sequence[Demand], cluster: ClusterFacts) -> list[str]
             problems.append(f"{needed.name} needs {needed} on one node; {_nearest(needed, cluster)}")
         elif now == 0:
             notes.append(f"{needed.name} needs {needed}: no node has it now; waiting for the autoscaler")
-    for tag, names in _shared_tags(demands).items():
-        wanted = sum(needed.count for needed in demands if needed.name in names)
-        there = sum(node.resources.get(tag, 0.0) for node in cluster.nodes)
+    for name, names in _shared(demands).items():
+        wanted, there = wanted_of(name, demands), cluster.amount(name)
         if there and wanted > there and not cluster.nodes_come:
-            problems.append(f"{' and '.join(names)} need {wanted} {tag} together; the cluster has {there:g}, so one would wait for ever")
+            problems.append(f"{' and '.join(names)} need {wanted:g} {name} together; the cluster has {there:g}, so one would wait for ever")
     if problems:
         raise BadInput("this cluster cannot run the study:\n  " + "\n  ".join(problems))
     return notes
 
 
-def _shared_tags(demands: Sequence[Demand]) -> dict[str, list[str]]:
-    """Custom resource -> stages that take it, where there are several."""
+def wanted_of(name: str, demands: Sequence[Demand]) -> float:
+    """How much of a resource stages take together."""
+    return sum(needed.count * needed.resources.get(name, 0.0) for needed in demands)
+
+
+def _shared(demands: Sequence[Demand]) -> dict[str, list[str]]:
+    """GPU or custom resource -> stages that take it, where there are several. Processors a node may have more of than it says."""
     found: dict[str, list[str]] = {}
     for needed in demands:
-        for name in needed.resources:
-            if name not in ("CPU", "GPU"):
+        for name, amount in needed.resources.items():
+            if name != "CPU" and amount > 0:
                 found.setdefault(name, []).append(needed.name)
     return {name: names for name, names in found.items() if len(names) > 1}
 

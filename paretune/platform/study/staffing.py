@@ -1,12 +1,12 @@
 """Which stage of a study needs what of a cluster, and how many candidates may be in each at the same time."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretune.hardware import HARDWARE
-from paretune.platform.execution.demands import ClusterFacts, Demand, check_demands, training_slots
+from paretune.platform.execution.demands import ClusterFacts, Demand, check_demands, training_slots, wanted_of
 from paretune.platform.execution.device_resources import DeviceChoice, device_resources
 from paretune.platform.record.parts import TRAINING
 from paretune.platform.spec.model import StudySpec
@@ -58,6 +58,12 @@ class Staffing:
         tags |= {name: slots * amount for name, amount in self.training.items() if name not in ("CPU", "GPU")}
         return LocalRay(num_cpus=math.ceil(slots * each) + for_devices, tags=tags)
 
+    @staticmethod
+    def _takes_all_gpus(training: Demand, devices: Sequence[Demand], cluster: ClusterFacts) -> bool:
+        """Whether targets leave no GPU to the training of a candidate."""
+        taken = wanted_of("GPU", devices)
+        return taken > 0 and taken + training.resources.get("GPU", 0.0) > cluster.amount("GPU")
+
     @property
     def device_demands(self) -> dict[str, Demand]:
         """What the devices of each target take."""
@@ -78,9 +84,15 @@ class Staffing:
         if self.or_cpu and training != without and cluster.room(training) + cluster.room_later(training) == 0:
             notes.append("no node has a GPU: training on processors, as run.resources.training.or_cpu allows")
             training = without
-        notes += check_demands([training, *self.device_demands.values()], cluster)
-        devices = sum(choice.resources.processors * choice.count for choice in self.devices.values())
-        slots = self.workers or _without(training_slots(training, cluster), devices, training.resources.get("CPU", 0.0))
+        devices = list(self.device_demands.values())
+        if self.or_cpu and training != without and not cluster.nodes_come and self._takes_all_gpus(training, devices, cluster):
+            notes.append("targets take the GPUs: training on processors, as run.resources.training.or_cpu allows")
+            training = without
+        notes += check_demands([training, *devices], cluster)
+        room = training_slots(training, cluster)
+        slots = self.workers or min(room, _beside(room, training, devices, "CPU"))
+        if wanted_of("GPU", devices) > 0 and not cluster.nodes_come:
+            slots = min(slots, _beside(room, training, devices, "GPU"))
         return Posts(slots=slots, per_candidate=dict(training.resources), notes=tuple(notes))
 
 
@@ -113,6 +125,7 @@ def _resources(choice: DeviceChoice) -> dict[str, float]:
     return {"CPU": float(needed.processors), "GPU": needed.gpus, **tag}
 
 
-def _without(slots: int, processors: int, each: float) -> int:
-    """Slots that are left once devices without a tag have their processors."""
-    return max(1, slots - math.ceil(processors / each)) if each > 0 else slots
+def _beside(slots: int, training: Demand, devices: Sequence[Demand], name: str) -> int:
+    """Slots for training that are left, at least one, once devices have their processors or GPUs."""
+    each, taken = training.resources.get(name, 0.0), wanted_of(name, devices)
+    return max(1, slots - math.ceil(taken / each)) if each > 0 and taken > 0 else slots
