@@ -215,6 +215,36 @@ def test_a_second_mirror_of_a_study_is_refused(sample_study: Any, tmp_path: Path
     lock.release()
 
 
+def test_candidates_of_an_experiment_in_the_trash_come_once_it_is_restored(sample_study: Any, store: str) -> None:
+    study, client = sample_study("digits").search(3), MlflowClient(store)
+    mirror = start_mirror(study.folder, store)
+    wait_until(lambda: mirror.state().mirrored == 3)
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    client.delete_experiment(experiment)
+    study.search(4)
+    wait_until(lambda: "was deleted" in mirror.state().message)
+    state = mirror.finish(2.0)
+    assert (state.mirrored, state.waiting, state.refused) == (3, 4, 0)
+    later = sync(study.folder, store, timeout_s=10.0)  # in a new life
+    assert later.waiting == 4
+    assert "restore" in later.message, later.message
+    client.restore_experiment(experiment)
+    assert sync(study.folder, store).waiting == 0
+    assert_equals_ledger(store, study.folder, "digits")
+
+
+def test_what_was_refused_is_tried_again_in_the_next_life(sample_study: Any, store: str) -> None:
+    study = sample_study("digits").search(2)
+    assert sync(study.folder, store).waiting == 0
+    candidate = history_of(study.folder).arrivals()[0].job.id
+    with contextlib.closing(sqlite3.connect(study.folder / MIRROR_FILE, isolation_level=None)) as memory:
+        memory.execute("UPDATE runs SET state = 'refused' WHERE key = ?", (candidate,))
+    assert (mirror_state(study.folder).mirrored, mirror_state(study.folder).refused) == (1, 1)
+    state = sync(study.folder, store)
+    assert (state.mirrored, state.refused) == (2, 0)
+    assert_equals_ledger(store, study.folder, "digits")
+
+
 class _Moody(http.server.BaseHTTPRequestHandler):
     """Answers every request with the status and body that the test chose."""
 

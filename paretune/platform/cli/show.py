@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -192,15 +193,16 @@ def show_result(result: StudyResult, *, as_json: bool) -> None:
 
 def mirror_line(state: MirrorState, folder: Path | None = None) -> str:
     """How far MLflow is, in one line."""
-    if not state.waiting:
-        return f"{state.mirrored:,} runs, level with the ledger"
+    refused = f", {state.refused:,} refused by the server" if state.refused else ""
     later = f"; later: paretune sync {again(folder)}" if folder else ""
-    return f"{state.mirrored:,} runs, {state.waiting:,} wait ({state.message or 'not done yet'}){later}"
+    if not state.waiting:
+        return f"{state.mirrored:,} runs{refused}{later}" if refused else f"{state.mirrored:,} runs, level with the ledger"
+    return f"{state.mirrored:,} runs{refused}, {state.waiting:,} wait ({state.message or 'not done yet'}){later}"
 
 
 def mirror_values(state: MirrorState | None) -> dict[str, Any] | None:
     """How far MLflow is, for scripts; None where tracking is off."""
-    return None if state is None else {"mirrored": state.mirrored, "waiting": state.waiting, "message": state.message}
+    return None if state is None else asdict(state)
 
 
 def show_plugins(what: str, *, as_json: bool) -> None:

@@ -14,6 +14,8 @@ UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
 FOREIGN = re.compile(r"failed with error code (\d+)|too many (\d+) error responses|not in a valid JSON format")
 CAUSE = re.compile(r"Caused by (\w+)")
+DELETED = re.compile(r"experiment (\w+) must be in the 'active'")
+"""An experiment in MLflow's trash; a run in it is another matter: somebody does not want that one."""
 LOGIN_HELP = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
@@ -34,6 +36,11 @@ def sorted_error(error: Exception, uri: str) -> Exception:
     if foreign:
         what = f"HTTP {answer}" if answer else "a page that is no JSON"
         return Unavailable(f"{shown(uri)} answers {what}: the server fails, or it is no MLflow server")
+    if deleted := DELETED.search(str(error)):
+        return Unavailable(
+            f"{shown(uri)}: experiment {deleted[1]} was deleted: restore it there ('mlflow experiments restore -x {deleted[1]}'), or give "
+            "tracking.experiment another name"
+        )
     if error.error_code in UNKNOWN:
         return Gone(_short(error, uri))
     if error.error_code in REFUSED:

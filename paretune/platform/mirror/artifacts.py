@@ -71,4 +71,5 @@ class Uploads:
             self._sink.upload(run_id, name, content)
         except (Refused, Gone) as error:
             logger.error("MLflow refuses %s: %s", name, error)
+            return
         self._memory.put(remembered, digest)

@@ -53,6 +53,7 @@ def run_mirror(folder: Path, *, tracking_uri: str, experiment: str | None, order
             logger.info("the tracking server or experiment changed; everything is looked for there")
             memory.doubt_everything()
         memory.put("target", target)
+        memory.forget_refusals()
         reconciler = Reconciler(live=live, memory=memory, sink=sink, study_id=study_id(folder))
         return _Loop(folder, live, memory, reconciler, orders).run()
 

@@ -32,6 +32,8 @@ class MirrorState:
     """Candidates and final trainings whose runs are complete."""
     waiting: int
     """Finished ones that are not in MLflow yet."""
+    refused: int = 0
+    """Those that MLflow would not have; the next mirror of the study tries them again."""
     message: str
     """What keeps it, for people; empty when nothing does."""
 
@@ -96,6 +98,13 @@ class Memory:
         for row in self.rows.values():
             row.state, row.run_id = "sending", None
 
+    def forget_refusals(self) -> None:
+        """What MLflow refused in an earlier life is tried again: the reason may have gone."""
+        with self._transaction():
+            self._connection.execute("UPDATE runs SET state = 'sending' WHERE state = 'refused'")
+        for row in self.rows.values():
+            row.state = "sending" if row.state == "refused" else row.state
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -141,4 +150,4 @@ def mirror_state(folder: Path) -> MirrorState:
         except sqlite3.OperationalError:  # it was killed before its first write
             return MirrorState(mirrored=0, waiting=num_finished, message="never mirrored")
     done, refused = settled.get("done", 0), settled.get("refused", 0)
-    return MirrorState(mirrored=done, waiting=max(num_finished - done - refused, 0), message=message[0] if message else "")
+    return MirrorState(mirrored=done, waiting=max(num_finished - done - refused, 0), refused=refused, message=message[0] if message else "")
