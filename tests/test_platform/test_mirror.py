@@ -189,7 +189,7 @@ def test_the_front_moves_and_runs_of_lost_answers_are_found_again(sample_study: 
 
 
 def test_kills_at_random_moments_leave_one_run_for_each_candidate(sample_study: Any, store: str) -> None:
-    study, uri = sample_study("digits").search(40), store
+    study, uri = sample_study("digits").search(120), store
     moments = random.Random(int(os.environ.get("PARETUNE_KILL_SEED", "1")))
     kills = 0
     for goal in (1, 10, 20):
