@@ -14,7 +14,7 @@ from paretune.core.trial import Outcome
 from paretune.hardware.free import FreeCosts
 from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator, evaluate_here
-from paretune.platform.execution.pool import Pool, Seat
+from paretune.platform.execution.pool import DEATHS, Pool, Seat
 from paretune.platform.execution.stations import Answer, DeviceFault, Ended, Lost, Stations
 from paretune.platform.execution.worker import Worker, WorkerLimits, workspace_path
 from paretune.platform.record.jobs import Awaiting, Evaluation, Job, JobFactory, Purpose
@@ -204,6 +204,23 @@ def test_a_candidate_that_its_only_device_refuses_is_lost_to_the_device() -> Non
     look_twice(stations)
     crew.say(DeviceFault(reason="too noisy", gone=False))
     assert stations.look() == [(SEARCH.id, Lost(outcome=Outcome.DEVICE_ERROR, message="'pi4': pi4: too noisy"))]
+
+
+def test_a_measurement_may_take_as_long_as_the_study_says_and_no_longer() -> None:
+    crew, now_s = Crew(), [0.0]
+    pool = Pool("analog", count=1, patience_s=60.0, clock=lambda: now_s[0])
+    stations = Stations({"analog": pool}, crew, timeout_s=1200.0, clock=lambda: now_s[0])
+    stations.submit(SEARCH, ("analog",))
+    look_twice(stations)
+    for _ in range(DEATHS):
+        now_s[0] += 1199.0
+        assert stations.look() == []
+        now_s[0] += 2.0
+        ended = stations.look()
+        look_twice(stations)
+    assert crew.ended == ["analog"] * DEATHS
+    message = "'analog': it did not answer within 1200 s; run.trial_timeout lets it take longer"
+    assert ended == [(SEARCH.id, Lost(outcome=Outcome.DEVICE_ERROR, message=message))]
 
 
 def test_a_node_that_dies_costs_the_candidate_nothing() -> None:

@@ -18,7 +18,7 @@ from paretune.platform.record.jobs import Awaiting, Evaluation, Job
 logger = logging.getLogger(__name__)
 
 MEASURE_TIMEOUT_S = 300.0
-"""Longer than every device waits by itself, so that only what hangs is ended."""
+"""Longer than every device waits by itself, so that only what hangs is ended; a study whose candidates may take longer gives more."""
 SAY_AFTER_S, SAY_EVERY_S = 30.0, 60.0
 """Longer than the process of a device takes to start."""
 
@@ -104,6 +104,7 @@ class Stations:
         pools: by target.
         staff: the processes.
         release_s: after how long without work a device is let go; None keeps it.
+        timeout_s: after how long a measurement is given up, and the process with it.
         say: told in words when candidates begin to wait for devices, and now and then.
         clock: monotonic seconds.
     """
@@ -114,10 +115,12 @@ class Stations:
         staff: Staff,
         *,
         release_s: float | None = None,
+        timeout_s: float = MEASURE_TIMEOUT_S,
         say: Callable[[str], None] = logger.info,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pools, self._staff, self._release_s, self._say, self._clock = dict(pools), staff, release_s, say, clock
+        self._pools, self._staff, self._release_s, self._timeout_s = dict(pools), staff, release_s, timeout_s
+        self._say, self._clock = say, clock
         self._jobs: dict[str, Job] = {}
         self._awaited: dict[str, set[str]] = {}
         self._said: dict[str, float] = {}
@@ -149,9 +152,10 @@ class Stations:
         for answer in self._staff.answers(timeout_s) if self._pools else ():
             ended += self._heard(answer)
         for pool in self._pools.values():
-            for seat in pool.overdue(MEASURE_TIMEOUT_S):
+            for seat in pool.overdue(self._timeout_s):
                 self._staff.end(seat)
-                ended += self._given_up(pool, pool.died(seat, f"it did not answer within {MEASURE_TIMEOUT_S:g} s", of_node=False))
+                reason = f"it did not answer within {self._timeout_s:g} s; run.trial_timeout lets it take longer"
+                ended += self._given_up(pool, pool.died(seat, reason, of_node=False))
             for refused in pool.unserved():
                 ended += self._given_up(pool, refused)
         self._move()

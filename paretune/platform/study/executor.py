@@ -9,7 +9,7 @@ from paretune.platform.execution.deriving import DerivingEvaluator
 from paretune.platform.execution.nodes import Expected
 from paretune.platform.execution.phase import Phase
 from paretune.platform.execution.pool import Pool
-from paretune.platform.execution.stations import Stations
+from paretune.platform.execution.stations import MEASURE_TIMEOUT_S, Stations
 from paretune.platform.execution.stop import StopRequest
 from paretune.platform.execution.waiting import RoomWatch
 from paretune.platform.execution.worker import WorkerLimits
@@ -78,6 +78,7 @@ class Executor:
             pools,
             RayStaff(staffing.devices, self._evaluator, workers_folder, self._newcomers),
             release_s=spec.run.release_s if any(choice.resources.tag for choice in staffing.devices.values()) else None,
+            timeout_s=max(MEASURE_TIMEOUT_S, spec.run.trial_timeout_s),
             say=progress.message,
         )
         self.stations_by_tag = {TRAINING: posts.slots} | {name: choice.count for name, choice in staffing.devices.items()}
