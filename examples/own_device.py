@@ -19,7 +19,10 @@ MAX_MODEL_BYTES = 64 * 2**20
 
 def time_model(model: bytes, order: dict) -> tuple[list[float], int]:
     """Seconds of one run in each block, and the runs in a block. This is the part to change."""
-    session = onnxruntime.InferenceSession(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = order["threads"]
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: np.zeros(order["example_shape"], np.float32)}
     runs, end_s = 1, time.perf_counter() + order["warm_up_s"]
     while True:  # warm up, and find how many runs fill a block
@@ -47,6 +50,8 @@ def answer(request: dict, model: bytes) -> dict:
     if request["request"] == "hello":
         return {**reply, "status": "ok"}
     start_s = time.perf_counter()
+    if request["order"]["processor"] != "cpu":
+        return {**reply, "status": "error", "cause": "request", "message": f"no {request['order']['processor']} here"}
     try:
         samples_s, runs = time_model(model, request["order"])
     except Exception as error:

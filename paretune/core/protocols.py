@@ -132,6 +132,16 @@ Mutation: TypeAlias = Callable[[Genotypes, np.random.Generator], Genotypes]
 
 
 @runtime_checkable
+class PreparingTask(Protocol):
+    """What a task adds that tells how raw data become the inputs of its networks: whoever runs an exported network must do the same."""
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """JSON values, kept with every exported network."""
+        ...
+
+
+@runtime_checkable
 class MutatingSpace(GenotypeSpace, Protocol):
     """What a search space adds where its field knows better mutations than another choice for one decision."""
 

@@ -41,10 +41,13 @@ class Registry:
         group: entry-point group in which other packages register theirs.
         builtins: name -> `module:attribute` of our own.
         supplied: parameters that paretune fills in itself; they are not options.
+        all_named: whether nothing is given by position, so that a parameter that is not keyword-only would be no option.
     """
 
-    def __init__(self, *, kind: str, group: str, builtins: Mapping[str, str], supplied: tuple[str, ...] = ()) -> None:
-        self.kind, self.group, self._builtins, self._supplied = kind, group, dict(builtins), supplied
+    def __init__(
+        self, *, kind: str, group: str, builtins: Mapping[str, str], supplied: tuple[str, ...] = (), all_named: bool = False
+    ) -> None:
+        self.kind, self.group, self._builtins, self._supplied, self._all_named = kind, group, dict(builtins), supplied, all_named
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return _installed(self.group)
@@ -58,7 +61,7 @@ class Registry:
 
         Raises:
             UnknownName: with the near matches.
-            BadInput: the factory takes `**kwargs`, so nobody could tell a mistyped option, or cannot be imported.
+            BadInput: the factory takes `**kwargs`, so nobody could tell a mistyped option, or options by position, or cannot be imported.
         """
         if name in self._builtins:
             module, _, attribute = self._builtins[name].partition(":")
@@ -73,6 +76,15 @@ class Registry:
                 raise BadInput(f"{self.kind} '{name}' cannot be loaded from {point.value}: {error}") from error
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
             raise BadInput(f"{self.kind} '{name}' takes **kwargs; a plugin must name its options")
+        unnamed = [
+            parameter.name
+            for parameter in inspect.signature(found).parameters.values()
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and parameter.name not in self._supplied
+        ]
+        if self._all_named and unnamed:
+            raise BadInput(
+                f"{self.kind} '{name}' takes {', '.join(unnamed)} by position; its options must stand behind a '*' in its signature"
+            )
         factory: Callable[..., Any] = found
         return factory
 

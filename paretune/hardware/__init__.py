@@ -4,6 +4,7 @@ from paretune.core.registry import Registry
 
 HARDWARE = Registry(
     kind="hardware",
+    all_named=True,
     group="paretune.hardware",
     builtins={
         "analog": "paretune.hardware.analog.target:Analog",

@@ -4,6 +4,7 @@ from paretune.core.registry import Registry
 
 SPACES = Registry(
     kind="space",
+    all_named=True,
     group="paretune.spaces",
     builtins={
         "digits_conv": "paretune.spaces.digits_conv:DigitsConv",

@@ -4,6 +4,7 @@ from paretune.core.registry import Registry
 
 TASKS = Registry(
     kind="task",
+    all_named=True,
     group="paretune.tasks",
     builtins={
         "cifar10": "paretune.tasks.cifar10:Cifar10",

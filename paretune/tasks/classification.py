@@ -173,7 +173,7 @@ class ImageClassification(Classification):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """How pixels become inputs; mean and deviation are the training images', of each channel."""
+        """How pixels become inputs; mean and deviation are the training images', of each channel; a constant one is left unscaled."""
         levels = np.arange(256) / self.white
         pixels_NCHW = self._data.values[self._data.training]
         # From counts of the 256 values: exact, and no copy of all images in floating point.
@@ -181,14 +181,14 @@ class ImageClassification(Classification):
         shares_C256 = shares_C256 / shares_C256.sum(axis=1, keepdims=True)
         means_C = shares_C256 @ levels
         deviations_C = np.sqrt(np.sum(shares_C256 * (levels - means_C[:, None]) ** 2, axis=1))
-        return {"white": self.white, "mean": means_C.tolist(), "deviation": deviations_C.tolist()}
+        return {"white": self.white, "mean": means_C.tolist(), "deviation": np.where(deviations_C > 0, deviations_C, 1.0).tolist()}
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
-        """`(channels, 256)` input of each pixel value. A channel that never changes is left unscaled."""
+        """`(channels, 256)` input of each pixel value."""
         how, levels = self.preprocessing, np.arange(256)
         means_C, deviations_C = (np.asarray(how[name], dtype=np.float64).reshape(-1, 1) for name in ("mean", "deviation"))
-        table: NDArray[np.float32] = ((levels / how["white"] - means_C) / np.where(deviations_C > 0, deviations_C, 1)).astype(np.float32)
+        table: NDArray[np.float32] = ((levels / how["white"] - means_C) / deviations_C).astype(np.float32)
         return table
 
     def _inputs(self, indices: Integers) -> NDArray[np.float32]:

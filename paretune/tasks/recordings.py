@@ -2,11 +2,11 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,12 @@ class WordClassification(Classification):
         known = self._data.values[self._data.training].astype(np.float64)
         deviations = known.std(axis=(0, 2))[:, None]
         return known.mean(axis=(0, 2))[:, None], np.where(deviations > 0, deviations, 1.0)
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """How a recording becomes an input: log-mel features, then `(feature - mean) / deviation` of each band."""
+        means, deviations = self._scale
+        return {"log_mel": asdict(self._log_mel), "mean": means[:, 0].tolist(), "deviation": deviations[:, 0].tolist()}
 
     def _inputs(self, indices: Integers) -> NDArray[np.float32]:
         means, deviations = self._scale

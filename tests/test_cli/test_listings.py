@@ -29,7 +29,7 @@ def test_listed_plugins_show_their_options_with_type_and_default(what: str, name
 
 
 def test_printed_spec_is_valid_and_validate_says_what_it_would_run(paretune: Command, folder: Path) -> None:
-    (folder / "mine.yaml").write_text(paretune("init").stdout)
+    (folder / "mine.yaml").write_text(paretune("init", "kws").stdout)
     done = paretune("validate", "mine.yaml")
     assert done.exit_code == 0
     assert "nsga2, 64 candidates or 15m, over 75,866,112 architectures of digits_conv" in done.stdout

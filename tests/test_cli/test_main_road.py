@@ -51,6 +51,15 @@ def test_run_leaves_a_report_and_networks_that_onnx_runtime_loads(home: Path) ->
         assert InferenceSession(str(network / "network.onnx")).get_inputs()[0].shape[1:] == [1, 8, 8]
 
 
+def test_an_exported_network_is_used_without_paretune(home: Path) -> None:
+    network = sorted((home / "runs" / "digits" / "networks").iterdir())[0]
+    command = [sys.executable, str(ROOT / "examples" / "use_network.py"), str(network)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    metrics = json.loads((network / "network.json").read_text())["metadata"]["metrics"]
+    # The test set is a part of all digits, most of the others were learned.
+    assert float(done.stdout.split()[0]) >= 100 * metrics["test.accuracy"] - 1
+
+
 def test_status_json_is_json_and_counts_what_was_trained(home: Path) -> None:
     done = paretune("status", "digits", "--json", folder=home)
     assert done.returncode == 0

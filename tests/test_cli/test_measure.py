@@ -117,10 +117,13 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(folder: Path) -> N
         (["table", "digits_conv", "--layers"], "needs the option 'file'"),
         (["zcu102", "digits_conv", "--layers"], "target 'zcu102' computes costs and measures nothing"),
         (["mine.yaml", "digits_conv", "--layers"], "mine.yaml: no such target file"),
+        (["roofline.yaml", "digits_conv", "--layers"], "target 'roofline.yaml' computes costs and measures nothing"),
         (["host", "transformer", "--layers", "--to", "mine.parquet"], "cannot be measured one by one"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_it_is_tried(words: list[str], message: str, paretune: Command, folder: Path) -> None:
+    options = "".join(f"  {name}: {{value: 1.0e+9, source: 'chosen: slow'}}\n" for name in ("peak_flops_per_s", "bandwidth_bytes_per_s"))
+    (folder / "roofline.yaml").write_text(f"kind: roofline\ndescription: computed\noptions:\n{options}")
     done = paretune("measure", *words)
     assert done.exit_code == 2
     assert message in done.stderr, done.stderr

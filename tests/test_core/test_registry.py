@@ -31,7 +31,7 @@ BUILTINS = {"plugin": f"{HERE}:Plugin", "swallows": f"{HERE}:swallows_everything
 @pytest.fixture
 def registry(monkeypatch):
     module = types.ModuleType(HERE)
-    module.Plugin, module.swallows_everything = Plugin, swallows_everything
+    module.Plugin, module.swallows_everything, module.Positional = Plugin, swallows_everything, Positional
     monkeypatch.setitem(sys.modules, HERE, module)
     return Registry(kind="searcher", group="paretune.test_plugins", builtins=BUILTINS, supplied=("seed",))
 
@@ -86,6 +86,22 @@ def test_a_missing_option_is_the_users_mistake(registry):
 def test_factories_that_swallow_options_are_refused(registry):
     with pytest.raises(BadInput, match="takes \\*\\*kwargs"):
         registry.factory("swallows")
+
+
+class Positional:
+    """Takes an option that nobody could name."""
+
+    def __init__(self, board: str, *, port: int = 3) -> None:
+        self.board, self.port = board, port
+
+
+def test_options_that_are_taken_by_position_are_refused_where_nothing_is_given_so(registry):
+    builtins = {"usb": f"{HERE}:Positional"}
+    refusing = Registry(kind="hardware", group="paretune.nothing", builtins=builtins, all_named=True)
+    with pytest.raises(BadInput, match=r"hardware 'usb' takes board by position; its options must stand behind a '\*'"):
+        refusing.factory("usb")
+    supplied = Registry(kind="hardware", group="paretune.nothing", builtins=builtins, supplied=("board",), all_named=True)
+    assert [option.name for option in supplied.options("usb")] == ["port"]
 
 
 def test_entry_points_of_other_packages_are_found_beside_the_built_ins(offering):

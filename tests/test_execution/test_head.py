@@ -13,9 +13,11 @@ from paretune.platform.execution import head
 HANGING = """
 import socket, sys, time
 from paretune.platform.execution import head
-head.LOOK_EVERY_S, head.GONE_S, head.STUCK_S = 0.05, 0.2, 0.2
+head.LOOK_EVERY_S, head.GONE_S, head.STUCK_S, head.HURRIED_S = 0.05, *map(float, sys.argv[1:4])
+stop = head.StopRequest()
+stop.number = int(sys.argv[4]) or None
 with socket.create_server(("127.0.0.1", 0)) as server:
-    watch = head.HeadWatch(lambda: "Go on with: paretune resume x")
+    watch = head.HeadWatch(lambda: "Go on with: paretune resume x", stop)
     watch.start("127.0.0.1:%d" % server.getsockname()[1])
     time.sleep(0.5)
     assert not watch.lost
@@ -23,10 +25,21 @@ time.sleep(60)
 """
 
 
-def test_a_process_that_hangs_when_its_head_is_gone_ends_with_the_command_to_go_on() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "signal", "exit_code"),
+    [
+        (("0.2", "0.2", "60"), 0, 75),
+        # Whoever signals a process group ends a local Ray, too: it was stopped, and does not wait as for a head that may come back.
+        (("60", "60", "0.2"), 15, 143),
+    ],
+)
+def test_a_process_that_hangs_when_its_head_is_gone_ends_with_the_command_to_go_on(
+    seconds: tuple[str, ...], signal: int, exit_code: int
+) -> None:
     root = Path(__file__).parents[2]
-    ended = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=50, cwd=root)
-    assert (ended.returncode, ended.stderr) == (75, "Go on with: paretune resume x\n")
+    command = [sys.executable, "-c", HANGING, *seconds, str(signal)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=root)
+    assert (ended.returncode, ended.stderr) == (exit_code, "Go on with: paretune resume x\n")
 
 
 def test_a_process_that_closes_the_watch_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:

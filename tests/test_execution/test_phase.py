@@ -152,6 +152,13 @@ def test_when_the_first_5_fail_alike_the_search_stops_and_names_the_cause(candid
     assert sum(record.outcome is Outcome.USER_ERROR for record in recorded.records.values()) == 5
 
 
+def test_where_all_of_a_few_fail_the_end_is_a_failure_too_also_after_a_resume(candidates: Make) -> None:
+    for _ in range(2):
+        search = candidates(missing_data, trials=2)
+        with pytest.raises(SearchFailed, match="2 of 2 candidates failed, 2 of them with user_error: FileNotFoundError"):
+            search.here()
+
+
 def test_failures_that_differ_in_a_number_only_count_as_one_cause(candidates: Make) -> None:
     def behave(job: Job, workspace: Path) -> dict[str, float]:
         raise ValueError(f"layer {job.ask_index} has no kernel {job.ask_index + 3}")
@@ -217,8 +224,9 @@ def test_lost_attempts_are_repeated_as_often_as_their_cause_deserves(
     outcome: Outcome, attempts: int, losses: int, candidates: Make
 ) -> None:
     phase = (search := candidates(table, trials=1)).study.phase
-    while isinstance(job := phase.next_job(), Job):
-        phase.lost(job.id, outcome, "the cause")
+    with pytest.raises(SearchFailed, match="1 of 1 candidates failed"):
+        while isinstance(job := phase.next_job(), Job):
+            phase.lost(job.id, outcome, "the cause")
     (record,) = search.history.records.values()
     assert record.attempts == attempts
     assert record.outcome is outcome

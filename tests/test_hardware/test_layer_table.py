@@ -89,7 +89,8 @@ def test_a_missing_layer_is_named_with_what_is_near_and_what_measures_it(tmp_pat
         latency(LayerTable(file=path), [replace(STEM, out_channels=72), DEEP])
     assert str(raised.value) == (
         "lookup table 'pixel4' has no entry for conv 3x3 s2 24->72 at 56x56; nearest: conv 3x3 s2 24->64 at 56x56, "
-        "conv 3x3 s2 24->16 at 56x56. Measure what is missing with 'paretune measure bench SPACE --layers'"
+        f"conv 3x3 s2 24->16 at 56x56. Measure what is missing with 'paretune measure bench STUDY.yaml --layers --to {path}', "
+        "where STUDY.yaml is the study that needs it"
     )
 
 

@@ -43,7 +43,7 @@ class LayerTable:
         path = located(file)
         entries = read_layer_table(path, batch=batch, precision=precision)
         self.facts = entries.facts
-        self._name, self._interpolate = path.stem, interpolate
+        self._path, self._name, self._interpolate = path, path.stem, interpolate
         self._entries_EF, self._values = entries.signatures, entries.values
         self._index = SignatureIndex.of(self._entries_EF)
         self._fused = [int(Kind[kind.upper()]) for kind in entries.facts.fused_kinds]
@@ -126,7 +126,9 @@ class LayerTable:
         nearest_told = (
             f"nearest{' to the first' if len(missing) > 1 else ''}: {', '.join(near)}" if near else "it has no layers of this kind"
         )
-        command = self.facts.command or f"paretune measure {self.facts.device} SPACE --layers"
+        made_by = self.facts.command.split()
+        target = made_by[2] if made_by[:2] == ["paretune", "measure"] and len(made_by) > 2 else self.facts.device
         return (
-            f"lookup table '{self._name}' has no entry for {what}{more}{between}; {nearest_told}. Measure what is missing with '{command}'"
+            f"lookup table '{self._name}' has no entry for {what}{more}{between}; {nearest_told}. Measure what is missing with "
+            f"'paretune measure {target} STUDY.yaml --layers --to {self._path}', where STUDY.yaml is the study that needs it"
         )

@@ -15,7 +15,7 @@ from paretune.platform.cli.specs import init, list_plugins, validate
 from paretune.platform.cli.tracking import register, sync, ui
 
 OVERVIEW = examples(
-    "paretune init > my-study.yaml              a commented spec to start from",
+    "paretune init my-study > my-study.yaml     a commented spec to start from",
     "paretune validate my-study.yaml            every mistake at once, with its line",
     "paretune run my-study.yaml                 search, retrain the front, report",
     "paretune resume my-study                   go on after Ctrl-C, a crash or a reboot",

@@ -18,6 +18,7 @@ from paretune.core.errors import ParetuneError
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
+from paretune.core.trial import Outcome
 from paretune.hardware import HARDWARE
 from paretune.hardware.target_files import Target, load_target, target_names
 from paretune.platform.cli.studies import again, study_folders
@@ -143,10 +144,17 @@ def _is_tracked(history: History) -> bool:
     return recorded_spec(history.header).spec.tracking.uri is not None
 
 
+def _why_no_front(history: History) -> str:
+    if "search" not in history.phases:
+        return "no feasible candidate yet"
+    succeeded = any(record.outcome in (Outcome.OK, Outcome.INFEASIBLE) for record in history.search_records())
+    return "no candidate meets the limits" if succeeded else "no candidate ended without a failure"
+
+
 def show_front(history: History) -> None:
     """The front as a table, with what the final training made of it."""
     if len(history.archive) == 0:
-        console.print("  no feasible candidate yet" if "search" not in history.phases else "  no candidate meets the limits")
+        console.print(f"  {_why_no_front(history)}")
         return
     reference = ", ".join(f"{label(item.metric)} {readable(item.metric, item.reference)}" for item in history.problem.objectives)
     volume = history.archive.hypervolume(history.problem.reference)

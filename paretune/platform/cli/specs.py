@@ -53,9 +53,15 @@ def validate(spec: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     show_plan(loaded, plan, as_json=as_json)
 
 
-@click.command(short_help="Print a commented spec to start from.", epilog=examples("paretune init > my-study.yaml"))
-def init() -> None:
-    """Print a commented spec to start from."""
+@click.command(short_help="Print a commented spec to start from.", epilog=examples("paretune init my-study > my-study.yaml"))
+@click.argument("name", default="digits")
+def init(name: str) -> None:
+    """Print a commented spec to start from, for a study called NAME."""
+    from paretune.core.errors import BadInput
     from paretune.platform.spec.template import template
+    from paretune.platform.spec.values import study_name
 
-    click.echo(template(), nl=False)
+    try:
+        click.echo(template(str(study_name(name))), nl=False)
+    except ValueError as error:
+        raise BadInput(f"NAME: {error}") from error

@@ -17,7 +17,7 @@ from paretune.core.accuracy_devices import AccuracyDevice, HookedTask, LabelledT
 from paretune.core.errors import CheckpointDamaged
 from paretune.core.metrics import PROXY_PREFIX, Metric, checked_metrics
 from paretune.core.objectives import Problem
-from paretune.core.protocols import Fidelity, Measurement, Task, TaskResult
+from paretune.core.protocols import Fidelity, Measurement, PreparingTask, Task, TaskResult
 from paretune.core.trial import Outcome
 from paretune.networks.weights import read_weights, write_weights
 from paretune.platform.execution.candidate_costs import CandidateCosts
@@ -253,6 +253,8 @@ class StagedEvaluator:
             "seed": job.seed,
             "epochs": job.epochs,
         }
+        if isinstance(self._task, PreparingTask):
+            metadata["preprocessing"] = json_values(self._task.preprocessing)
         seen = {target: device.export(network) for target, device in self._judging.items()}
         if seen:
             metadata["hardware"] = {target: facts for target, (_, facts) in seen.items()}

@@ -17,6 +17,8 @@ class FinalPhase(Phase):
         num_seeds: fresh seeds for each member.
     """
 
+    purpose = Purpose.FINAL
+
     def __init__(self, context: PhaseContext, *, front: Sequence[Record], factory: JobFactory, num_seeds: int) -> None:
         finals = [record for record in context.history.records.values() if record.job.purpose is Purpose.FINAL]
         pending = [record for record in finals if record.evaluation is None]

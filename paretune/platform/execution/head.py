@@ -12,11 +12,14 @@ import threading
 from collections.abc import Callable
 
 from paretune.core.errors import ClusterLost
+from paretune.platform.execution.stop import Interrupted, StopRequest
 
 LOOK_EVERY_S = 2.0
 CONNECT_S = 5.0
 GONE_S = 20.0
 """A head that has not answered for so long is lost; Ray ends the process after 60 s."""
+HURRIED_S = 10.0
+"""The same and the next, where this process was asked to stop: who ends a whole process group ends a local Ray with it."""
 STUCK_S = 20.0
 """So long the main thread has to end by itself; inside a call of Ray that waits for the head it cannot."""
 
@@ -26,10 +29,11 @@ class HeadWatch:
 
     Args:
         last_words: said to standard error where the process has to be ended, because the main thread hangs in Ray.
+        stop: whether the process was asked to stop, which then is why it ends.
     """
 
-    def __init__(self, last_words: Callable[[], str]) -> None:
-        self._last_words = last_words
+    def __init__(self, last_words: Callable[[], str], stop: StopRequest | None = None) -> None:
+        self._last_words, self._stop = last_words, stop or StopRequest()
         self._closed = threading.Event()
         self.lost = False
         """Whether the head has gone."""
@@ -47,14 +51,14 @@ class HeadWatch:
         missed_s = 0.0
         while not self._closed.wait(LOOK_EVERY_S):
             missed_s = 0.0 if _answers(host, port) else missed_s + LOOK_EVERY_S
-            if missed_s >= GONE_S:
+            if missed_s >= (HURRIED_S if self._stop else GONE_S):
                 self.lost = True
                 break
-        if self.lost and not self._closed.wait(STUCK_S):
+        if self.lost and not self._closed.wait(HURRIED_S if self._stop else STUCK_S):
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"{self._last_words()}\n")
                 sys.stderr.flush()
-            os._exit(ClusterLost.exit_code)
+            os._exit(ClusterLost.exit_code if self._stop.number is None else Interrupted(self._stop.number).exit_code)
 
 
 def _answers(host: str, port: int) -> bool:

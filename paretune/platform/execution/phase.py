@@ -13,12 +13,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from paretune.core.errors import SearchFailed
 from paretune.core.trial import Outcome
 from paretune.platform.record.history import History, Record
-from paretune.platform.record.jobs import Evaluation, Job
+from paretune.platform.record.jobs import Evaluation, Job, Purpose
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ JUDGED_BY_RATE = 20
 """Candidates after which a session in which more than half failed ends."""
 
 _NUMBER = re.compile(r"\d+")
+_NO_FAILURES = (Outcome.OK, Outcome.INFEASIBLE, Outcome.DIVERGED)
+"""Outcomes that say something of the architecture."""
 
 Events = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -94,13 +96,16 @@ class PhaseContext:
 class Phase(ABC):
     """The jobs of one phase: new ones from a subclass, interrupted ones first."""
 
+    purpose: ClassVar[Purpose]
+    """Of its jobs."""
+
     def __init__(self, context: PhaseContext, *, pending: Sequence[Record], num_ended: int) -> None:
         self.context = context
         self.history = context.history
         self._running: set[str] = set()
         self._again: deque[str] = deque(record.job.id for record in pending)
         self._jobs = {record.job.id: record.job for record in pending}
-        self._failures: dict[str, list[str]] = {}
+        self._failures: list[Evaluation] = []
         self._num_ended_now = 0
         self.num_ended = num_ended
         """Jobs of this phase that have ended, over all sessions."""
@@ -135,7 +140,11 @@ class Phase(ABC):
             job = self._jobs[self._again.popleft()] if self._again else self._new_job()
             if not isinstance(job, Job):
                 self.context.record()
-                return Wait() if isinstance(job, Done) and self._running else job
+                if isinstance(job, Done) and self._running:
+                    return Wait()
+                if isinstance(job, Done):
+                    self._stop_when_all_failed()
+                return job
             self._jobs[job.id] = job
             known = self.context.recall(job.id)
             if known is None:
@@ -191,17 +200,35 @@ class Phase(ABC):
         self._learn(self._jobs.pop(job_id), evaluation)
         self._num_ended_now += 1
         self.num_ended += 1
-        if evaluation.outcome not in (Outcome.OK, Outcome.INFEASIBLE, Outcome.DIVERGED):
-            lines = evaluation.message.strip().splitlines()
-            message = f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"
-            self._failures.setdefault(_NUMBER.sub("#", message), []).append(message)
+        if evaluation.outcome not in _NO_FAILURES:
+            self._failures.append(evaluation)
 
     def _stop_when_most_fail(self) -> None:
         """All of the first few failed, or later more than half: a bug or a missing file, not the architectures. Source: Ax."""
-        failed, ended = sum(map(len, self._failures.values())), self._num_ended_now
+        failed, ended = len(self._failures), self._num_ended_now
         if (ended >= FAILURES_BEFORE_STOP and failed == ended) or (ended >= JUDGED_BY_RATE and failed > ended / 2):
-            alike = max(self._failures.values(), key=len)
-            raise SearchFailed(
-                f"{failed} of {ended} candidates failed, {len(alike)} of them with {alike[0]}. "
-                "Mend the cause, then resume for new candidates; those that failed stay failed"
-            )
+            raise SearchFailed(_blamed(self._failures, ended))
+
+    def _stop_when_all_failed(self) -> None:
+        """At the end, however few they are and whatever session they failed in."""
+        ended = [
+            record.evaluation
+            for record in self.history.records.values()
+            if record.job.purpose is self.purpose and record.evaluation is not None and not record.screened
+        ]
+        if ended and all(evaluation.outcome not in _NO_FAILURES for evaluation in ended):
+            raise SearchFailed(_blamed(ended, len(ended)))
+
+
+def _blamed(failures: Sequence[Evaluation], ended: int) -> str:
+    """How many failed, and the commonest reason; messages that differ in numbers only are one."""
+    alike: dict[str, list[str]] = {}
+    for evaluation in failures:
+        lines = evaluation.message.strip().splitlines()
+        message = f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"
+        alike.setdefault(_NUMBER.sub("#", message), []).append(message)
+    most = max(alike.values(), key=len)
+    return (
+        f"{len(failures)} of {ended} candidates failed, {len(most)} of them with {most[0]}. "
+        "Mend the cause, then resume for new candidates; those that failed stay failed"
+    )

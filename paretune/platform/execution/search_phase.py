@@ -17,7 +17,7 @@ from paretune.platform.execution.dialogue import Dialogue
 from paretune.platform.execution.phase import Done, Phase, PhaseContext, Thinking, Wait
 from paretune.platform.execution.racing import RivalFront
 from paretune.platform.record.history import Record, screened_evaluation
-from paretune.platform.record.jobs import Evaluation, Job, JobFactory
+from paretune.platform.record.jobs import Evaluation, Job, JobFactory, Purpose
 
 SCREENED_BEFORE_STOP = 10_000
 PATIENCE_S = 0.2
@@ -54,6 +54,8 @@ class SearchPhase(Phase):
         patience_s: how long `next_job` waits for the searcher before it says `Thinking`; None is until it answers, in the same thread.
         rivals: the front that candidates are judged against; None where no hardware races.
     """
+
+    purpose = Purpose.SEARCH
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from types import FrameType
 
 import psutil
 
-from paretune.core.errors import ParetuneError
+from paretune.core.errors import ClusterLost, ParetuneError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -64,6 +64,16 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stop_comes_first(request: StopRequest) -> Iterator[None]:
+    """A local Ray that goes away after a stop was asked for got the signal, too: the process was stopped, and lost no cluster."""
+    try:
+        yield
+    except ClusterLost:
+        request.raise_if_set()
+        raise
 
 
 @contextmanager

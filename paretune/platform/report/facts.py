@@ -137,9 +137,13 @@ def provenance_part(history: History, folder: Path) -> str:
     header = history.header
     name = shlex.quote(header.name)
     items: list[tuple[Cell, Cell]] = [(key.replace("_", " "), value) for key, value in sorted(header.provenance.items())]
-    items += [(f"changed on the command line: {path}", str(value)) for path, value in header.overrides.items()]
+    # Seed and name are kept as they came to be, also where they are the file's.
+    told = {path: path if path in ("seed", "name") else f"changed on the command line: {path}" for path in header.overrides}
+    items += [(told[path], str(value)) for path, value in header.overrides.items()]
     items += [("protocol digest", header.protocol), ("ledger", f"{folder.name}/ledger.db, {history.last_seq:,} events")]
     commands = f"paretune resume {name}\nparetune export {name} --candidate NUMBER\nparetune report {name}"
-    commands += f"\nparetune run {name}/spec.yaml   # the same study again; give it another name first"
+    commands += (
+        f"\nparetune run spec.yaml --name {name}-2   # the same study again, from the spec below as a file" if header.spec_text else ""
+    )
     spec = f"<h3>Spec</h3><pre>{escaped(header.spec_text)}</pre>" if header.spec_text else note("The study was started from Python.")
     return f"{definitions(items)}<h3>Go on, export, repeat</h3><pre>{escaped(commands)}</pre>{spec}"

@@ -52,6 +52,6 @@ storage: runs                 # folder that holds one folder for each study
 """
 
 
-def template() -> str:
-    """A commented spec to start from."""
-    return TEMPLATE
+def template(name: str = "digits") -> str:
+    """A commented spec of a name to start from."""
+    return TEMPLATE.replace("name: digits".ljust(30), f"name: {name}".ljust(29) + " ", 1)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from paretune.core.errors import BadInput, UnknownName
@@ -85,7 +86,7 @@ def open_device(target: TargetChoice) -> Device:
         BadInput: there is neither, it measures nothing, or an option cannot be used.
     """
     kind, options = kind_and_options(target.name)
-    made = HARDWARE.create(kind, **{**options, **_options(HARDWARE, kind, target.options)})
+    made = HARDWARE.create(kind, **{**options, **_options(HARDWARE, kind, target.options, known=options)})
     if not isinstance(made, Device):
         raise BadInput(f"target '{target.name}' computes costs and measures nothing; name one that measures, such as host")
     return made
@@ -142,8 +143,8 @@ def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
-def _options(registry: Registry, name: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """Options of a plugin from `NAME=VALUE` pairs, checked like those of a study file."""
+def _options(registry: Registry, name: str, pairs: Sequence[str], known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Options of a plugin from `NAME=VALUE` pairs, checked like those of a study file; `known` are those that a target file gives."""
     values: dict[str, Any] = {}
     for pair in pairs:
         option, equals, text = pair.partition("=")
@@ -153,8 +154,8 @@ def _options(registry: Registry, name: str, pairs: Sequence[str]) -> dict[str, A
             values[option] = json.loads(text)
         except ValueError:
             values[option] = text
-    registry.check_options(name, values)
-    return {option: value for option, value in option_values(registry, name, values).items() if option in values}
+    registry.check_options(name, {**known, **values})
+    return {option: value for option, value in option_values(registry, name, {**known, **values}).items() if option in values}
 
 
 def _tried(action: Callable[[], Any], problems: list[str]) -> Any:

@@ -13,7 +13,7 @@ from paretune.platform.execution.final_phase import FinalPhase
 from paretune.platform.execution.head import HeadWatch
 from paretune.platform.execution.nodes import checked_nodes
 from paretune.platform.execution.phase import PhaseContext
-from paretune.platform.execution.stop import StopRequest, end_on_signals, stop_on_signals
+from paretune.platform.execution.stop import Interrupted, StopRequest, end_on_signals, stop_comes_first, stop_on_signals
 from paretune.platform.execution.worker import recall
 from paretune.platform.mirror import MirrorState, start_mirror
 from paretune.platform.record.history import History
@@ -175,11 +175,17 @@ def _run_phases(
     local = staffing.local(available_cpus())
     progress.message("starting a local Ray" if address is None else f"connecting to the Ray cluster {address}")
     resume = ways_to_resume(folder, shared)
-    head = HeadWatch(lambda: f"paretune: the Ray cluster went away. Nothing is lost. Go on with: {resume}")
+
+    def last_words() -> str:
+        reason = "the Ray cluster went away" if stop.number is None else str(Interrupted(stop.number))
+        return f"paretune: {reason}. Nothing is lost. Go on with: {resume}"
+
+    head = HeadWatch(last_words, stop)
     with (
         contextlib.closing(head),  # after Ray, which may hang where its head is gone
         ray_cluster(address=address, num_cpus=local.num_cpus, tags=local.tags, insecure=insecure),
         stop_on_signals(stop),
+        stop_comes_first(stop),
         contextlib.ExitStack() as until_end,
     ):
         from paretune.platform.execution.capacity import gcs_address  # Ray reads its settings when it is imported, so not before

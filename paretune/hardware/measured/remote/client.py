@@ -115,6 +115,8 @@ def _exchange(address: str, body: Mapping[str, Any], model: bytes, *, timeout_s:
         return Fields(reply, "reply"), elapsed_s
     except TimeoutError as error:
         raise DeviceMisbehaved(f"no whole answer within {timeout_s:g} s") from error
+    except ConnectionRefusedError as error:
+        raise DeviceMisbehaved("nobody listens there; is 'paretune device serve' running, and the tunnel to it open?") from error
     except (OSError, ProtocolError) as error:
         raise DeviceMisbehaved(str(error)) from error
 

@@ -199,5 +199,5 @@ def _address_problem(address: str, allow_network: bool) -> str:
         return ""
     return (
         f"{address} is another machine, and the protocol has no encryption and no password. Use an SSH tunnel "
-        f"(ssh -L 7763:127.0.0.1:7763 {host}) and 127.0.0.1:7763, or say allow_network: true"
+        f"(ssh -L 7763:127.0.0.1:7763 {host}) and 127.0.0.1:7763, or say allow_network: true (--allow-network)"
     )
