@@ -224,9 +224,13 @@ def test_lost_attempts_are_repeated_as_often_as_their_cause_deserves(
     outcome: Outcome, attempts: int, losses: int, candidates: Make
 ) -> None:
     phase = (search := candidates(table, trials=1)).study.phase
-    with pytest.raises(SearchFailed, match="1 of 1 candidates failed"):
+
+    def lose_all() -> None:
         while isinstance(job := phase.next_job(), Job):
             phase.lost(job.id, outcome, "the cause")
+
+    with pytest.raises(SearchFailed, match="1 of 1 candidates failed"):
+        lose_all()
     (record,) = search.history.records.values()
     assert record.attempts == attempts
     assert record.outcome is outcome
