@@ -119,3 +119,21 @@ def test_a_study_hurried_and_started_twice_and_killed_goes_on_to_the_uninterrupt
     assert len(done) == len(set(done)) == TRIALS
     assert front_json(read_history(tmp_path / "study")) == uninterrupted_front(tmp_path / "baseline", TRIALS)
     assert not list((tmp_path / "study" / "work").iterdir())
+
+
+AFTER_RAY = """
+import os, signal, sys
+from paretune.platform.execution.cluster import ray_cluster
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+with ray_cluster(address=None, num_cpus=1):
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_ray_has_ended_is_handled_as_before_it_started() -> None:
+    """Ray leaves SIGTERM at the system's default: a study that writes its report died of it without a word."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AFTER_RAY], env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 7, ended.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 from paretune.core.errors import BadInput, ClusterLost
 from paretune.platform.execution.credentials import TOKEN_FILE, refuse_open, refuse_wrong_token, use_token
+from paretune.platform.execution.stop import signals_kept
 
 MIB = 2**20
 CONNECT_S = 5.0
@@ -65,18 +66,19 @@ def ray_cluster(*, address: str | None, num_cpus: int, tags: Mapping[str, float]
     if address is None and ray.is_initialized():
         yield
         return
-    _connect(address, num_cpus, tags or {})
-    if token.exists() and token.stat().st_uid == os.getuid():
-        token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
-    session = session_folder() if address is None else None
-    try:
-        if address == "auto" and not insecure:
-            refuse_open(str(ray.get_runtime_context().gcs_address))
-        yield
-    finally:
-        ray.shutdown()
-        if session is not None:
-            shutil.rmtree(session, ignore_errors=True)  # logs and sockets, a megabyte that Ray leaves behind
+    with signals_kept():
+        _connect(address, num_cpus, tags or {})
+        if token.exists() and token.stat().st_uid == os.getuid():
+            token.chmod(0o600)  # Ray 2.60 creates it readable for everybody
+        session = session_folder() if address is None else None
+        try:
+            if address == "auto" and not insecure:
+                refuse_open(str(ray.get_runtime_context().gcs_address))
+            yield
+        finally:
+            ray.shutdown()
+            if session is not None:
+                shutil.rmtree(session, ignore_errors=True)  # logs and sockets, a megabyte that Ray leaves behind
 
 
 def check_address(address: str | None, *, insecure: bool = False) -> None:

@@ -67,6 +67,23 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
 
 
 @contextmanager
+def signals_kept() -> Iterator[None]:
+    """What signals did before a `with` block they do after it.
+
+    Ray takes SIGTERM when it starts and leaves it at the system's default, by which a process dies, when it ends; Python does not notice.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not None}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def stop_comes_first(request: StopRequest) -> Iterator[None]:
     """A local Ray that goes away after a stop was asked for got the signal, too: the process was stopped, and lost no cluster."""
     try:
