@@ -1,6 +1,9 @@
 """What may be named, and what a valid spec would run: for people and as JSON."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import pytest
 
 Command = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,19 @@ def test_listed_plugins_show_their_options_with_type_and_default(what: str, name
     assert found["required"] is False
     assert f"    {option}: {found['type']}, default" in text
     assert f"{name}  {entries[name]['description']}" in text
+
+
+def test_a_plugin_that_cannot_be_loaded_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    metadata = tmp_path / "somebody_elses-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody-elses\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[paretune.hardware]\nusb = no_such_sdk:Usb\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = [sys.executable, "-m", "paretune", "list", "hardware", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    entries = {entry["name"]: entry for entry in json.loads(done.stdout)}
+    assert "cannot be loaded from no_such_sdk:Usb" in entries["usb"]["description"]
+    assert entries["host"]["options"]
 
 
 def test_printed_spec_is_valid_and_validate_says_what_it_would_run(paretune: Command, folder: Path) -> None:

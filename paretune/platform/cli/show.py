@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paretune.core.derived import DERIVED
-from paretune.core.errors import ParetuneError
+from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.metrics import readable
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
@@ -216,22 +216,7 @@ def mirror_values(state: MirrorState | None) -> dict[str, Any] | None:
 def show_plugins(what: str, *, as_json: bool) -> None:
     """Registered plugins of one kind with their options."""
     registry = PLUGINS[what]
-    entries: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "description": registry.describe(name),
-            "options": [
-                {
-                    "name": option.name,
-                    "type": _type(option.annotation),
-                    "default": None if option.required else option.default,
-                    "required": option.required,
-                }
-                for option in registry.options(name)
-            ],
-        }
-        for name in registry.names()
-    ]
+    entries = [_plugin_entry(registry, name) for name in registry.names()]
     if as_json:
         print_json(entries)
         return
@@ -240,6 +225,27 @@ def show_plugins(what: str, *, as_json: bool) -> None:
         for option in entry["options"]:
             default = "required" if option["required"] else f"default {option['default']!r}"
             console.print(f"    {option['name']}: {option['type']}, {default}", markup=False)
+
+
+def _plugin_entry(registry: Registry, name: str) -> dict[str, Any]:
+    """What a plugin says of itself; one that cannot be loaded is named with the reason and takes nothing away from the others."""
+    try:
+        description, options = registry.describe(name), registry.options(name)
+    except BadInput as error:
+        return {"name": name, "description": f"cannot be used: {error}", "options": []}
+    return {
+        "name": name,
+        "description": description,
+        "options": [
+            {
+                "name": option.name,
+                "type": _type(option.annotation),
+                "default": None if option.required else option.default,
+                "required": option.required,
+            }
+            for option in options
+        ],
+    }
 
 
 def show_targets(*, as_json: bool) -> None:
