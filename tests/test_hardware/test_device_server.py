@@ -266,5 +266,5 @@ def test_a_network_that_cannot_be_converted_never_reaches_a_device() -> None:
 
 
 def test_nobody_there_is_misbehaviour_not_a_refusal() -> None:
-    with pytest.raises(DeviceMisbehaved, match="refused"):
+    with pytest.raises(DeviceMisbehaved, match="nobody listens there"):
         greet("127.0.0.1:1", timeout_s=5)
