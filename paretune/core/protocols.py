@@ -132,16 +132,6 @@ Mutation: TypeAlias = Callable[[Genotypes, np.random.Generator], Genotypes]
 
 
 @runtime_checkable
-class PreparingTask(Protocol):
-    """What a task adds that tells how raw data become the inputs of its networks: whoever runs an exported network must do the same."""
-
-    @property
-    def preprocessing(self) -> Mapping[str, Any]:
-        """JSON values, kept with every exported network."""
-        ...
-
-
-@runtime_checkable
 class MutatingSpace(GenotypeSpace, Protocol):
     """What a search space adds where its field knows better mutations than another choice for one decision."""
 
@@ -262,6 +252,16 @@ class TaskResult:
     """The task's metrics; empty where training diverged."""
     curve: tuple[Mapping[str, float], ...] = field(default_factory=tuple)
     """One record an epoch."""
+
+
+@runtime_checkable
+class PreparingTask(Protocol):
+    """What a task adds that tells how raw data become the inputs of its networks: whoever runs an exported network must do the same."""
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """JSON values, kept with every exported network."""
+        ...
 
 
 @runtime_checkable

@@ -74,11 +74,12 @@ class Registry:
                 found = point.load()
             except (ImportError, AttributeError) as error:
                 raise BadInput(f"{self.kind} '{name}' cannot be loaded from {point.value}: {error}") from error
-        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in inspect.signature(found).parameters.values()):
+        parameters = inspect.signature(found).parameters.values()
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             raise BadInput(f"{self.kind} '{name}' takes **kwargs; a plugin must name its options")
         unnamed = [
             parameter.name
-            for parameter in inspect.signature(found).parameters.values()
+            for parameter in parameters
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and parameter.name not in self._supplied
         ]
         if self._all_named and unnamed:

@@ -95,9 +95,8 @@ class DriftWatch:
         """When the last reference ended, and its ratio."""
         self._ratios: list[float] = []
         """Those of the references that were measured for the present bracket."""
-        self._fast: list[float] = []
-        """Those since the last one that was not too fast for the baseline."""
-        self._fast_since_s = 0.0
+        self._fast: list[tuple[float, float]] = []
+        """When they ended and their ratios, since the last one that was not too fast for the baseline."""
         self._earlier_s: list[float] = []
         """Baselines that were given up for faster ones."""
 
@@ -195,18 +194,21 @@ class DriftWatch:
 
     def _adopts(self, *, wait: bool) -> bool:
         """Make a faster reference the baseline that was always faster for so long, and confirmed by another."""
-        while wait and self._fast and self._clock() - self._fast_since_s < self._limits.lasting_s:
+        while wait and self._fast and not self._has_lasted():
             self._sleep(self._limits.lasting_s / 20)
             self._ratio()
-        if not self._fast or self._clock() - self._fast_since_s < self._limits.lasting_s:
+        if not self._has_lasted():
             return False
-        ratio = _confirmed(self._fast, self._limits.quiet_drift)
+        ratio = _confirmed([ratio for _, ratio in self._fast], self._limits.quiet_drift)
         if ratio is None:
             return False
         slow_s = self.baseline_s()
         self._earlier_s.append(slow_s)
         self._rebase(ratio * slow_s, "the device was busy before")
         return True
+
+    def _has_lasted(self) -> bool:
+        return bool(self._fast) and self._clock() - self._fast[0][0] >= self._limits.lasting_s
 
     def _rebase(self, baseline_s: float, reason: str) -> None:
         logger.warning(
@@ -235,8 +237,7 @@ class DriftWatch:
         if (1 + self._limits.quiet_drift) * ratio >= 1:
             self._fast.clear()
         else:
-            self._fast_since_s = self._fast_since_s if self._fast else self._last[0]
-            self._fast.append(ratio)
+            self._fast.append(self._last)
         return ratio
 
 

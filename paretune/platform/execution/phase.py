@@ -224,8 +224,7 @@ def _blamed(failures: Sequence[Evaluation], ended: int) -> str:
     """How many failed, and the commonest reason; messages that differ in numbers only are one."""
     alike: dict[str, list[str]] = {}
     for evaluation in failures:
-        lines = evaluation.message.strip().splitlines()
-        message = f"{evaluation.outcome.value}: {lines[-1] if lines else 'no message'}"
+        message = f"{evaluation.outcome.value}: {evaluation.reason}"
         alike.setdefault(_NUMBER.sub("#", message), []).append(message)
     most = max(alike.values(), key=len)
     return (

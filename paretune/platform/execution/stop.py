@@ -57,13 +57,11 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, request.handle) for number in wanted}
-    try:
+    with signals_kept():
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, request.handle)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -104,17 +102,16 @@ def end_on_signals(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    try:
-        yield
-    except KeyboardInterrupt:
-        request.raise_if_set()
-        raise
-    except SystemExit as error:  # the SIGTERM handler that `ray.init` sets
-        if error.code == signal.SIGTERM:
-            raise Interrupted(signal.SIGTERM) from error
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with signals_kept():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, interrupt)
+        try:
+            yield
+        except KeyboardInterrupt:
+            request.raise_if_set()
+            raise
+        except SystemExit as error:  # the SIGTERM handler that `ray.init` sets
+            if error.code == signal.SIGTERM:
+                raise Interrupted(signal.SIGTERM) from error
+            raise

@@ -152,6 +152,11 @@ class Evaluation:
     worker: str = ""
     """`host:pid` of the worker."""
 
+    @property
+    def reason(self) -> str:
+        """The last line of the message, which of a traceback is the error."""
+        return (self.message.strip().splitlines() or ["no message"])[-1]
+
     def as_json(self) -> dict[str, Any]:
         """The evaluation as JSON values; numbers in `details` that JSON cannot hold become text."""
         return {

@@ -138,8 +138,10 @@ def provenance_part(history: History, folder: Path) -> str:
     name = shlex.quote(header.name)
     items: list[tuple[Cell, Cell]] = [(key.replace("_", " "), value) for key, value in sorted(header.provenance.items())]
     # Seed and name are kept as they came to be, also where they are the file's.
-    told = {path: path if path in ("seed", "name") else f"changed on the command line: {path}" for path in header.overrides}
-    items += [(told[path], str(value)) for path, value in header.overrides.items()]
+    items += [
+        (path if path in ("seed", "name") else f"changed on the command line: {path}", str(value))
+        for path, value in header.overrides.items()
+    ]
     items += [("protocol digest", header.protocol), ("ledger", f"{folder.name}/ledger.db, {history.last_seq:,} events")]
     commands = f"paretune resume {name}\nparetune export {name} --candidate NUMBER\nparetune report {name}"
     commands += (

@@ -104,8 +104,7 @@ class Progress:
         for record in failed:
             if record.evaluation is not None and record.evaluation.outcome not in self._told:
                 self._told.add(record.evaluation.outcome)
-                reason = record.evaluation.message.strip().splitlines()[-1:] or ["no message"]
-                self.message(f"candidate #{record.job.ask_index} failed, {record.evaluation.outcome.value}: {reason[0]}")
+                self.message(f"candidate #{record.job.ask_index} failed, {record.evaluation.outcome.value}: {record.evaluation.reason}")
 
     def _render(self) -> RenderableType:
         bar = Table.grid(padding=(0, 1))

@@ -58,12 +58,6 @@ class Staffing:
         tags |= {name: slots * amount for name, amount in self.training.items() if name not in ("CPU", "GPU")}
         return LocalRay(num_cpus=math.ceil(slots * each) + for_devices, tags=tags)
 
-    @staticmethod
-    def _takes_all_gpus(training: Demand, devices: Sequence[Demand], cluster: ClusterFacts) -> bool:
-        """Whether targets leave no GPU to the training of a candidate."""
-        taken = wanted_of("GPU", devices)
-        return taken > 0 and taken + training.resources.get("GPU", 0.0) > cluster.amount("GPU")
-
     @property
     def device_demands(self) -> dict[str, Demand]:
         """What the devices of each target take."""
@@ -85,13 +79,14 @@ class Staffing:
             notes.append("no node has a GPU: training on processors, as run.resources.training.or_cpu allows")
             training = without
         devices = list(self.device_demands.values())
-        if self.or_cpu and training != without and not cluster.nodes_come and self._takes_all_gpus(training, devices, cluster):
+        targets_take_gpus = wanted_of("GPU", devices) > 0 and not cluster.nodes_come
+        if self.or_cpu and training != without and targets_take_gpus and wanted_of("GPU", [training, *devices]) > cluster.amount("GPU"):
             notes.append("targets take the GPUs: training on processors, as run.resources.training.or_cpu allows")
             training = without
         notes += check_demands([training, *devices], cluster)
         room = training_slots(training, cluster)
-        slots = self.workers or min(room, _beside(room, training, devices, "CPU"))
-        if wanted_of("GPU", devices) > 0 and not cluster.nodes_come:
+        slots = self.workers or _beside(room, training, devices, "CPU")
+        if targets_take_gpus:
             slots = min(slots, _beside(room, training, devices, "GPU"))
         return Posts(slots=slots, per_candidate=dict(training.resources), notes=tuple(notes))
 
