@@ -129,6 +129,17 @@ def test_a_device_that_is_busy_again_gets_its_earlier_baseline_back() -> None:
     assert [check.repeats for _, check in found[1::3]] == [0, 0, 0, 0, 0]
 
 
+def test_an_earlier_baseline_comes_back_only_where_it_is_the_nearer_one() -> None:
+    # 0.19, then 0.1 for good, then 0.13: that is 1.3 of the present baseline and 1 / 1.46 of the earlier one, both tolerated.
+    device = Heating(repeat(1.9), max_drift=0.5, quiet_drift=0.1, adopts_faster=True, fresh_s=-1)
+    found = []
+    for factor in (1.9, 1.0, 1.3):
+        device.factors = repeat(factor)
+        found.append(device.watch.bracketed(device.candidate)[1])
+    assert [check.baseline_s for check in found] == pytest.approx([0.19, 0.1, 0.1])
+    assert found[-1].drift == pytest.approx(0.3)
+
+
 def test_a_baseline_somewhat_too_slow_is_replaced_without_a_refusal() -> None:
     # 0.8 of the baseline: tolerated, and measured three times, until it has lasted.
     device = Heating(chain([1, 1], repeat(0.8)), max_drift=0.5, quiet_drift=0.1, max_repeats=2, adopts_faster=True)

@@ -183,10 +183,11 @@ class DriftWatch:
         return self._returns() or self._adopts(wait=wait)
 
     def _returns(self) -> bool:
-        """Go back to an earlier baseline where the device is as slow again as it was then."""
+        """Go back to an earlier baseline where the device is as slow again as it was then, or nearly."""
         now_s = self.baseline_s()
         for earlier_s in self._earlier_s:
-            if self._ratios and all(drift_of(ratio * now_s / earlier_s) <= self._limits.max_drift for ratio in self._ratios):
+            drifts = [(drift_of(ratio * now_s / earlier_s), drift_of(ratio)) for ratio in self._ratios]
+            if drifts and all(then <= min(self._limits.max_drift, now) for then, now in drifts):
                 self._earlier_s.remove(earlier_s)
                 self._rebase(earlier_s, "the device is busy again")
                 return True
