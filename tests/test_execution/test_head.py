@@ -15,12 +15,12 @@ import socket, sys, time
 from paretune.platform.execution import head
 head.LOOK_EVERY_S, head.GONE_S, head.STUCK_S, head.HURRIED_S = 0.05, *map(float, sys.argv[1:4])
 stop = head.StopRequest()
-stop.number = int(sys.argv[4]) or None
 with socket.create_server(("127.0.0.1", 0)) as server:
     watch = head.HeadWatch(lambda: "Go on with: paretune resume x", stop)
     watch.start("127.0.0.1:%d" % server.getsockname()[1])
     time.sleep(0.5)
     assert not watch.lost
+    stop.number = int(sys.argv[4]) or None
 time.sleep(60)
 """
 

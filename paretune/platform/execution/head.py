@@ -33,7 +33,7 @@ class HeadWatch:
     """
 
     def __init__(self, last_words: Callable[[], str], stop: StopRequest | None = None) -> None:
-        self._last_words, self._stop = last_words, stop or StopRequest()
+        self._last_words, self._stop = last_words, StopRequest() if stop is None else stop  # a request is false until it is made
         self._closed = threading.Event()
         self.lost = False
         """Whether the head has gone."""
