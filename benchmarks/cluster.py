@@ -147,7 +147,7 @@ def main() -> int:
         help="fewer candidates and rounds, three to four minutes, most of them the start of servers and workers",
     )
     quick = parser.parse_args().quick
-    mirrored, beside, rounds = (150, 80, 1) if quick else (PROMISED_CANDIDATES, 400, 5)
+    mirrored, rounds, pairs, beside = (150, 1, 2, 80) if quick else (PROMISED_CANDIDATES, 5, 12, 200)
     short, long, many = (40, 8, 3) if quick else (400, 30, 10)
     with contextlib.ExitStack() as stack:
         stack.enter_context(unwound_by_signals())
@@ -161,7 +161,7 @@ def main() -> int:
             throughput_ratio(SHORTEST_S, short, rounds)
         goals.append(Goal(name="throughput_ratio", value=throughput_ratio(SHORT_S, short, rounds), sense=">=", bound=0.95))
         goals.append(scaling_goal(long, rounds))
-        goals += beside_goals(folder, server, count=beside, rounds=rounds + 1)
+        goals += beside_goals(folder, server, count=beside, rounds=pairs)
         growth = memory_bytes_per_candidate(many * TRIALS_PER_RUN + 10, slots=NODES)
         goals.append(Goal(name="driver_bytes_per_candidate", value=growth, sense="<=", bound=3000))
     return report_goals(goals)
