@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from paretune.core.errors import EvaluationError, did_you_mean
+from paretune.core.errors import BadInput, EvaluationError, did_you_mean
 
 
 class Direction(StrEnum):
@@ -17,7 +17,11 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """Something that is measured or computed for every candidate."""
+    """Something that is measured or computed for every candidate.
+
+    Raises:
+        BadInput: its name ends in a unit that is not SI.
+    """
 
     name: str
     """SI name with its unit, for example `host.latency_s`; the part before the dot is the hardware target."""
@@ -38,6 +42,10 @@ class Metric:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "direction", Direction(self.direction))
+        inner, factor = si_name(self.name)
+        if inner != self.name:
+            told = f"Name it '{inner}', unit '{unit_of(inner)}', and multiply its values by {factor:g}"
+            raise BadInput(f"metric '{self.name}': values are SI inside. {told}; objectives may name it '{self.name}' all the same")
 
 
 PROXY_PREFIX = "proxy."

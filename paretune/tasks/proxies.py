@@ -119,7 +119,7 @@ def proxy_scores(network: nn.Module, batch: Tensor, names: tuple[str, ...]) -> d
 
 def _copied(network: nn.Module) -> nn.Module:
     """A copy to do with as one likes, in training mode and the usual memory layout, without gradients."""
-    copy = deepcopy(network).train().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    copy = deepcopy(network).train().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, unused-ignore]
     copy.zero_grad(set_to_none=True)
     found: nn.Module = copy
     return found

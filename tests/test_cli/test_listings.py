@@ -65,7 +65,8 @@ def test_status_of_a_study_that_has_not_begun_says_how_to_go_on(paretune: Comman
 
 def test_listed_targets_show_kind_description_and_sources(paretune: Command) -> None:
     (line,) = (line for line in paretune("list", "targets").stdout.splitlines() if line.startswith("host "))
-    assert line.strip().split(maxsplit=2)[1:] == ["host", "the machine that runs paretune, one thread of ONNX Runtime"]
+    assert line.strip().split(maxsplit=3)[1:] == ["host", "latency_s", "the machine that runs paretune, one thread of ONNX Runtime"]
     entries = {entry["name"]: entry for entry in json.loads(paretune("list", "targets", "--json").stdout)}
     assert entries["host"]["kind"] == "host"
     assert entries["host"]["options"]["threads"]["source"].startswith("chosen")
+    assert entries["hermes"]["metrics"][:3] == ["latency_s", "energy_j", "area_mm2"]

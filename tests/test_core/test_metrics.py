@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretune.core.errors import EvaluationError
+from paretune.core.errors import BadInput, EvaluationError
 from paretune.core.metrics import SI_UNITS, Direction, Metric, checked_metrics, readable, si_name, unit_of
 
 ACCURACY = Metric(name="accuracy", unit="", direction=Direction.MAX, lower=0.0, upper=1.0)
@@ -146,3 +146,8 @@ def test_directions_may_be_written_as_text():
     assert LATENCY.direction is Direction.MIN
     with pytest.raises(ValueError, match="down"):
         Metric(name="x", unit="", direction="down")
+
+
+def test_a_metric_in_another_unit_than_si_says_its_name_and_factor() -> None:
+    with pytest.raises(BadInput, match=r"Name it 'dev.energy_j', unit 'j', and multiply its values by 0\.001; objectives may name it 'dev"):
+        Metric(name="dev.energy_mj", unit="mj", direction=Direction.MIN)

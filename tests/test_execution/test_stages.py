@@ -235,6 +235,45 @@ def test_a_node_that_dies_costs_the_candidate_nothing() -> None:
     assert stations.look() == [(SEARCH.id, OK)]
 
 
+def test_who_watches_hears_once_that_a_device_went_and_once_that_it_is_back() -> None:
+    crew, said, now_s = Crew(), list[str](), [0.0]
+    pool = Pool("pi4", count=1, patience_s=60.0, clock=lambda: now_s[0])
+    stations = Stations({"pi4": pool}, crew, say=said.append, clock=lambda: now_s[0])
+    stations.submit(SEARCH, ("pi4",))
+    look_twice(stations)
+    for _ in range(3):
+        crew.say(DeviceFault(reason="nobody listens there", gone=True))
+        look_twice(stations)
+        now_s[0] += 6.0
+        look_twice(stations)
+    assert said == ["device pi4 measures nothing now, and is asked again while candidates wait: nobody listens there"]
+    crew.say(OK)
+    stations.look()
+    assert said[1:] == ["device pi4 measures again"]
+
+
+def test_who_watches_hears_of_a_device_that_takes_longer_than_it_ever_did() -> None:
+    crew, said, now_s = Crew(), list[str](), [0.0]
+    pool = Pool("pi4", count=1, patience_s=60.0, clock=lambda: now_s[0])
+    stations = Stations({"pi4": pool}, crew, say=said.append, clock=lambda: now_s[0])
+
+    def measure(duration_s: int) -> None:
+        stations.submit(SEARCH, ("pi4",))
+        look_twice(stations)
+        for _ in range(duration_s):
+            now_s[0] += 1.0
+            stations.look()
+        crew.say(OK)
+        stations.look()
+
+    measure(20)
+    measure(55)
+    assert said == []
+    measure(290)
+    assert [text.partition(" s ago")[0] for text in said] == [f"device pi4 has been asked {after_s}" for after_s in (166, 226, 286)]
+    assert "given up after 300 s" in said[0]
+
+
 def test_the_record_says_who_measured_and_who_was_in_quarantine() -> None:
     crew = Crew()
     stations = stations_of(crew, pi4=2)

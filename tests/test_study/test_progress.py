@@ -152,3 +152,9 @@ def test_reader_that_leaves_does_not_end_the_study(study: FormulaStudy, tmp_path
     finish_one(study, tmp_path)
     progress.step(study.history, 1)
     progress.end()
+
+
+def test_more_done_than_a_resume_asks_for_is_said_so(study: FormulaStudy, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    Progress(stream=stream).begin("search", total=5, done=10, history=study.history)
+    assert stream.getvalue() == "search: 10 done, 5 asked for\n"

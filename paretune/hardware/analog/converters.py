@@ -24,13 +24,13 @@ def quantised_inputs(inputs: Tensor, input_range: Tensor, *, levels: int, decay:
         decay: gradient that narrows the range, relative to it.
         widest_clipped: share of clipped inputs from which the range does not decay.
     """
-    codes: Tensor = _Dac.apply(inputs, input_range, levels, decay, widest_clipped)  # type: ignore[no-untyped-call]  # torch has no types here
+    codes: Tensor = _Dac.apply(inputs, input_range, levels, decay, widest_clipped)  # type: ignore[no-untyped-call, unused-ignore]
     return codes
 
 
 def quantised_outputs(outputs: Tensor, levels: int) -> Tensor:
     """Codes of outputs in steps of the ADC, `clamp(round(y), -levels, levels)`; gradients pass where nothing is clipped."""
-    codes: Tensor = _Adc.apply(outputs, levels)  # type: ignore[no-untyped-call]
+    codes: Tensor = _Adc.apply(outputs, levels)  # type: ignore[no-untyped-call, unused-ignore]
     return codes
 
 

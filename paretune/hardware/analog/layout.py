@@ -51,7 +51,7 @@ def layout_of(digital: nn.Module, images: Tensor, logits: Tensor) -> Layout:
     some = images[:2]
     try:
         with evaluating(digital), _largest_output(digital) as largest:
-            found = digital.to(memory_format=torch.channels_last)(laid(some, channels_last=True))  # type: ignore[call-overload]  # undeclared
+            found = digital.to(memory_format=torch.channels_last)(laid(some, channels_last=True))  # type: ignore[call-overload, unused-ignore]
     except RuntimeError:
         return as_they_are
     scale = float(logits.abs().max())

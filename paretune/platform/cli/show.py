@@ -252,12 +252,28 @@ def show_targets(*, as_json: bool) -> None:
     """The targets that come with paretune, with their numbers in JSON."""
     targets = [load_target(name) for name in target_names()]
     if as_json:
-        print_json([{"name": item.name, "kind": item.kind, "description": item.description, "options": _sourced(item)} for item in targets])
+        print_json(
+            [
+                {
+                    "name": item.name,
+                    "kind": item.kind,
+                    "description": item.description,
+                    "metrics": _metrics(item),
+                    "options": _sourced(item),
+                }
+                for item in targets
+            ]
+        )
         return
-    table = Table("target", "kind", "description", box=None, pad_edge=False)
+    table = Table("target", "kind", "metrics", "description", box=None, pad_edge=False)
     for item in targets:
-        table.add_row(Text(item.name, "bold"), item.kind, Text(item.description))
+        table.add_row(Text(item.name, "bold"), item.kind, Text(", ".join(_metrics(item))), Text(item.description))
     console.print(table)
+
+
+def _metrics(target: Target) -> list[str]:
+    """What an objective may name of it, in SI units."""
+    return [metric.name for metric in target.create().metrics]
 
 
 def _sourced(target: Target) -> dict[str, dict[str, Any]]:

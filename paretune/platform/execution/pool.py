@@ -100,6 +100,8 @@ class Pool:
         self.seats = tuple(Seat(name=name, index=index) for index, name in enumerate(names))
         self._waiting: deque[_Wish] = deque()
         self._measured: dict[str, _Wish] = {}
+        self._longest_s = 0.0
+        """Of the measurements that ended well."""
         self._trouble_s: float | None = None
         """Since when nothing was measured although somebody waits."""
 
@@ -161,6 +163,7 @@ class Pool:
     def done(self, seat: Seat) -> None:
         """A seat measured its candidate. Devices that had refused it are put in quarantine: another one of their type could."""
         wish = self._measured.pop(seat.job_id, None)
+        self._longest_s = max(self._longest_s, self._clock() - seat.since_s)
         self._trouble_s, seat.reason = None, ""
         self._stand(seat, Standing.FREE)
         for other in self.seats if wish else ():
@@ -230,6 +233,10 @@ class Pool:
     def overdue(self, limit_s: float) -> list[Seat]:
         """Seats that have measured for longer than a measurement may take."""
         return [seat for seat in self.seats if seat.standing is Standing.BUSY and self._clock() - seat.since_s > limit_s]
+
+    def slow(self, least_s: float) -> dict[str, float]:
+        """Seat -> seconds of those that measure for longer than `least_s`, and for three times as long as any measurement took so far."""
+        return {seat.name: self._clock() - seat.since_s for seat in self.overdue(max(least_s, 3 * self._longest_s))}
 
     @property
     def stranded_s(self) -> float | None:

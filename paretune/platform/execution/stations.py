@@ -5,6 +5,7 @@ for longer than it is told, and nothing that trains is held while a candidate wa
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Stations:
         staff: the processes.
         release_s: after how long without work a device is let go; None keeps it.
         timeout_s: after how long a measurement is given up, and the process with it.
-        say: told in words when candidates begin to wait for devices, and now and then.
+        say: told in words when a device goes and comes back, when candidates begin to wait for devices, and now and then.
         clock: monotonic seconds.
     """
 
@@ -124,6 +125,8 @@ class Stations:
         self._jobs: dict[str, Job] = {}
         self._awaited: dict[str, set[str]] = {}
         self._said: dict[str, float] = {}
+        self._gone: set[str] = set()
+        """Names of devices that were told to be gone and have measured nothing since."""
 
     @property
     def num_seats(self) -> int:
@@ -187,12 +190,12 @@ class Stations:
     def _heard(self, answer: Answer) -> Iterator[Ended]:
         seat, pool = answer.seat, next(pool for pool in self._pools.values() if answer.seat in pool.seats)
         if answer.death:
-            logger.warning("device %s: %s", seat.name, answer.death)
+            self._tell_gone(seat, answer.death)
             yield from self._given_up(pool, pool.died(seat, answer.death, of_node=answer.of_node))
         elif seat.standing is Standing.STARTING:
             pool.started(seat)
         elif isinstance(answer.value, DeviceFault) and answer.value.gone:
-            logger.warning("device %s is put in quarantine: %s", seat.name, answer.value.reason)
+            self._tell_gone(seat, answer.value.reason)
             self._staff.end(seat)
             pool.gone(seat, answer.value.reason)
         elif isinstance(answer.value, DeviceFault):
@@ -200,6 +203,9 @@ class Stations:
         else:
             job_id = seat.job_id
             pool.done(seat)
+            if seat.name in self._gone:
+                self._gone.discard(seat.name)
+                self._say(f"device {seat.name} measures again")
             yield from self._measured(pool, job_id, answer.value)
 
     def _measured(self, pool: Pool, job_id: str, found: Evaluation | Awaiting) -> Iterator[Ended]:
@@ -222,11 +228,29 @@ class Stations:
         for pool in self._pools.values():
             pool.drop(job_id)
 
+    def _tell_gone(self, seat: Seat, reason: str) -> None:
+        """Once until it measures again: a device that is off is asked every few seconds."""
+        if seat.name not in self._gone:
+            self._gone.add(seat.name)
+            self._say(f"device {seat.name} measures nothing now, and is asked again while candidates wait: {reason}")
+
     def _tell(self, pool: Pool) -> None:
-        stranded_s, now_s = pool.stranded_s, self._clock()
+        stranded_s = pool.stranded_s
         if stranded_s is None:
             self._said.pop(pool.target, None)
-        elif stranded_s >= SAY_AFTER_S and now_s - self._said.get(pool.target, -SAY_EVERY_S) >= SAY_EVERY_S:
-            self._said[pool.target] = now_s
+        elif stranded_s >= SAY_AFTER_S:
             waiting = f"{pool.num_waiting} trained candidate{'s wait' if pool.num_waiting > 1 else ' waits'}"
-            self._say(f"no device of '{pool.target}' is there: {waiting} since {stranded_s:.0f} s")
+            self._now_and_then(pool.target, f"no device of '{pool.target}' is there: {waiting} since {stranded_s:.0f} s")
+        slow = pool.slow(SAY_AFTER_S)
+        for seat in pool.seats:
+            if seat.name not in slow:
+                self._said.pop(f"slow {seat.name}", None)
+                continue
+            told = f"device {seat.name} has been asked {slow[seat.name]:.0f} s ago and has not answered yet; it may be off or busy"
+            self._now_and_then(f"slow {seat.name}", f"{told} (given up after {self._timeout_s:g} s)")
+
+    def _now_and_then(self, about: str, text: str) -> None:
+        now_s = self._clock()
+        if now_s - self._said.get(about, -math.inf) >= SAY_EVERY_S:
+            self._said[about] = now_s
+            self._say(text)

@@ -136,23 +136,29 @@ def _limit_problems(loc: Loc, metric: Metric, *, lower: float | None, upper: flo
             continue
         never_met = limit > metric.upper if name == "min" else limit < metric.lower
         if never_met and not _percent(limit, metric):
-            told = f"{metric.name} {sign} {limit:g} can never be met ({metric.name} is {_range(metric)})"
+            told = f"{metric.name} {sign} {_shown(limit, metric)} can never be met ({metric.name} is {_range(metric)})"
         elif never_met or _percent(limit, metric):
             told = _outside(limit, metric)
         else:
-            told = f"{metric.name} {sign} {limit:g} always holds ({metric.name} is {_range(metric)}); remove it"
+            told = f"{metric.name} {sign} {_shown(limit, metric)} always holds ({metric.name} is {_range(metric)}); remove it"
         problems.append(((*loc, name), told))
     return problems
 
 
 def _outside(value: float, metric: Metric) -> str:
-    return f"{value:g} is outside {_range(metric)}{_percent(value, metric)}"
+    return f"{_shown(value, metric)} is outside {_range(metric)}{_percent(value, metric)}"
 
 
 def _range(metric: Metric) -> str:
+    lower, upper = (_shown(value, metric) for value in (metric.lower, metric.upper))
     if not math.isfinite(metric.upper):
-        return f"at least {metric.lower:g}"
-    return f"{metric.lower:g} to {metric.upper:g}" if math.isfinite(metric.lower) else f"at most {metric.upper:g}"
+        return f"at least {lower}"
+    return f"{lower} to {upper}" if math.isfinite(metric.lower) else f"at most {upper}"
+
+
+def _shown(value: float, metric: Metric) -> str:
+    """With a unit where there is one, since people may have written another; shares as they are written."""
+    return readable(metric.name, value) if unit_of(metric.name) else f"{value:g}"
 
 
 def _percent(value: float, metric: Metric) -> str:

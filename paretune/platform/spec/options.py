@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, WrapValidator, create_model
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from paretune.core.environment import resolve_env
 from paretune.core.errors import BadInput
@@ -56,11 +56,18 @@ def option_values(registry: Registry, name: str, stored: Mapping[str, Any]) -> d
     try:
         model = options_model(registry, name).model_validate(dict(stored))
     except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False, include_input=False)
-        )
+        told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {_refusal(item)}" for item in error.errors(include_url=False))
         raise BadInput(f"options of {registry.kind} {name}: {told}") from error
     return {field: _located(field, getattr(model, field)) for field in type(model).model_fields}
+
+
+def _refusal(item: ErrorDetails) -> str:
+    """A mistake in pydantic's words; where a list was expected, how it is written."""
+    if item["type"] in ("list_type", "tuple_type"):
+        return f"expected a list, got {item['input']!r}. Write [{item['input']}]"
+    if item["type"] in ("missing", "extra_forbidden"):
+        return "is missing; it has no default" if item["type"] == "missing" else "unknown option"
+    return f"{item['msg'][:1].lower()}{item['msg'][1:]} (got {item['input']!r})"
 
 
 def _located(field: str, value: Any) -> Any:

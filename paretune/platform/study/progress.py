@@ -64,7 +64,8 @@ class Progress:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
             self._live.start()
         else:
-            self.message(f"{title}: {done} of {total or 'as many as time allows'} done")
+            known = f"{done} of {total or 'as many as time allows'} done" if done <= (total or done) else self._counts()
+            self.message(f"{title}: {known}")
 
     def step(self, history: History, count: int) -> None:
         """The history may have changed; `count` jobs of the phase have ended."""
@@ -122,6 +123,8 @@ class Progress:
 
     def _counts(self) -> str:
         text = f"{self._count:,} of {self._total:,}" if self._total else f"{self._count:,} done"
+        if self._total and self._count > self._total:  # a resume may ask for fewer than there are
+            return f"{self._count:,} done, {self._total:,} asked for"
         left_s = self._left_s()
         return text + (f", about {_duration(left_s)} left" if left_s is not None else "")
 
