@@ -73,10 +73,6 @@ class MeasuresAnything(Counter):
         return 1.0
 
 
-class InMillijoules(Counter):
-    metrics = (replace(Host.metrics[0], name="energy_mj", unit="mj"),)
-
-
 class WrongUnit(Counter):
     metrics = (replace(Host.metrics[0], name="energy_j", unit="s"),)
 
@@ -112,7 +108,6 @@ def test_a_sound_device_passes() -> None:
         (DrawsItsInput, "random state changed"),
         (LetsErrorsOut, "gives RuntimeError; expected DeviceError"),
         (MeasuresAnything, "was measured all the same"),
-        (InMillijoules, "not in SI units; call it 'energy_j'"),
         (WrongUnit, "says unit 's', its name says 'j'"),
         (Prefixed, "carries a target's prefix"),
         (ForgetsAMetric, r"measure gives \['energy_j'\]; metrics has \['energy_j', 'latency_s'\]"),
