@@ -59,14 +59,12 @@ def feature_problems(options: Mapping[str, object], metrics: Mapping[str, Metric
 
 
 def derived_problems(spec: StudySpec, item: DerivedMetric, metrics: Mapping[str, Metric]) -> list[tuple[Loc, str]]:
-    """A derived metric whose name is taken or looks like a unit, or that reads what is not there before it."""
+    """A derived metric whose name is taken, or that reads what is not there before it."""
     name = item.metric.name
     loc: Loc = ("derived", name)
     problems: list[tuple[Loc, str]] = []
     if name in metrics:
         problems.append((loc, f"'{name}' is measured already; choose another name"))
-    if unit_of(si_name(name)[0]):
-        problems.append((loc, f"'{name}' ends like a unit, but a derived metric is a plain number; choose another name"))
     later = list(spec.derived)[list(spec.derived).index(name) :]
     for parameter, value in spec.derived[name].options.items():
         for index, given in enumerate(value if isinstance(value, list | tuple) else [value]):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from paretune.core.derived import DERIVED, DerivedMetric, with_derived_columns
 from paretune.core.errors import BadInput, SpecError
 from paretune.core.genotype import Genotypes
-from paretune.core.metrics import Direction, Metric
+from paretune.core.metrics import Direction, Metric, si_name, unit_of
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.protocols import ScoringTask, Searcher, SearchSpace, StartingSearcher, Task
 from paretune.platform.execution.candidate_costs import CandidateCosts
@@ -191,9 +191,12 @@ def _derived(builder: Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetri
     """Every derived metric that can be worked out, also put among `metrics`; a broken one is told once and not where it is used."""
     found = []
     for name, chosen in builder.loaded.spec.derived.items():
-        item = builder.create(DERIVED, ("derived", name), chosen, chosen.kind, name)
+        inner, loc = si_name(name)[0], ("derived", name)
+        if unit_of(inner):
+            builder.add(([(loc, f"'{name}' ends like a unit, but a derived metric is a plain number; choose another name")], []))
+        item = None if unit_of(inner) else builder.create(DERIVED, loc, chosen, chosen.kind, name)
         if item is None:
-            metrics.setdefault(name, Metric(name=name, unit="", direction=Direction.MAX))
+            metrics.setdefault(inner, Metric(name=inner, unit=unit_of(inner), direction=Direction.MAX))
             continue
         builder.add((derived_problems(builder.loaded.spec, item, metrics), []))
         free = all(source in metrics and metrics[source].free for source in item.sources)
