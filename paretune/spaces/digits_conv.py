@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
 from paretune.spaces.mobile_layers import add_mbconv
-from paretune.spaces.option_checks import checked_image, checked_number, checked_numbers, checked_odd
+from paretune.spaces.option_checks import checked_image, checked_numbers, checked_odd
 from paretune.spaces.rows import checked_genotype, encode_active, in_range
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class DigitsConv:
         expansions: tuple[int, ...] = (1, 2, 3),
     ) -> None:
         self._channels, self._image_size = checked_image(input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
-        self._num_stages = checked_number("stages", stages, minimum=1)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
+        self._num_stages = whole("stages", stages, minimum=1)
         self._stem_widths = checked_numbers("stem_widths", stem_widths)
         self._widths = checked_numbers("widths", widths)
         self._depths = checked_numbers("depths", depths)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.workload import WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
 from paretune.spaces.mobile_layers import MBConvPlan, add_classifier, add_convolution, add_mbconv
 from paretune.spaces.one_hot import one_hot
-from paretune.spaces.option_checks import checked_image, checked_number
+from paretune.spaces.option_checks import checked_image
 from paretune.spaces.rows import checked_genotype, in_range
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class MnasNet:
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int) -> None:
         self._in_channels, self._image_size = checked_image(input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         self._decisions = tuple(decision for block, depth in enumerate(MAX_DEPTHS) for decision in _block_decisions(block, depth))
 
     @property

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
 from paretune.spaces.mobile_frame import MobileFrame, frame_for
 from paretune.spaces.mobile_layers import MBConvPlan, add_convolution, add_mbconv, make_divisible
-from paretune.spaces.option_checks import checked_factors, checked_image, checked_number, checked_numbers, checked_odd
+from paretune.spaces.option_checks import checked_factors, checked_image, checked_numbers, checked_odd
 from paretune.spaces.rows import checked_genotype, encode_active, in_range
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Mobile:
         stage_strides: tuple[int, ...] | None = None,
     ) -> None:
         self._channels, self._image_size = checked_image(input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         self._kernels = checked_numbers("kernels", [checked_odd("kernels", kernel) for kernel in kernels])
         self._expansions = checked_numbers("expansions", expansions, minimum=2)
         self._depths = checked_numbers("depths", depths)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from paretune.core.errors import BadInput
+from paretune.core.option_checks import whole
 from paretune.spaces.mobile_layers import Activation, make_divisible
-from paretune.spaces.option_checks import checked_number
 
 SQUEEZES = (False, True, False, True, True)
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
@@ -68,4 +68,4 @@ def frame_for(image_size: int, *, widths: Sequence[int] | None, strides: Sequenc
 def _of_stages(name: str, values: Sequence[int]) -> tuple[int, ...]:
     if len(values) != len(SQUEEZES):
         raise BadInput(f"{name}: must be {len(SQUEEZES)} numbers, one a stage; got {len(values)}")
-    return tuple(checked_number(name, value, minimum=1) for value in values)
+    return tuple(whole(name, value, minimum=1) for value in values)

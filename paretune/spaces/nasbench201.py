@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.protocols import Graphs
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import Column, LayerSlots
@@ -34,7 +35,7 @@ from paretune.spaces.nasbench201_cells import (
     string_of,
 )
 from paretune.spaces.one_hot import one_hot
-from paretune.spaces.option_checks import checked_image, checked_number
+from paretune.spaces.option_checks import checked_image
 from paretune.spaces.rows import checked_genotype, in_range
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class NasBench201:
         cells: int = CELLS_PER_STAGE,
     ) -> None:
         self._in_channels, self._image_size = checked_image(input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         self._isomorphic = isomorphic
-        self._channels = checked_number("channels", channels, minimum=1)
-        self._num_cells = checked_number("cells", cells, minimum=1)
+        self._channels = whole("channels", channels, minimum=1)
+        self._num_cells = whole("cells", cells, minimum=1)
         self._decisions = tuple(Decision(name=f"edge{source}_{target}", choices=OPERATIONS, ordinal=False) for source, target in EDGES)
 
     @property

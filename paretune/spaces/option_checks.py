@@ -5,20 +5,14 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from paretune.core.errors import BadInput
+from paretune.core.option_checks import whole
 
 Item = TypeVar("Item")
 
 
-def checked_number(name: str, value: int, *, minimum: int) -> int:
-    """A whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise BadInput(f"{name}: must be a whole number of at least {minimum}; got {value!r}")
-    return value
-
-
 def checked_numbers(name: str, values: Sequence[int], *, minimum: int = 1) -> tuple[int, ...]:
     """Different whole numbers in rising order, so that neighbouring choices are alike."""
-    numbers = [checked_number(name, value, minimum=minimum) for value in values]
+    numbers = [whole(name, value, minimum=minimum) for value in values]
     return tuple(sorted(_checked_different(name, numbers)))
 
 
@@ -41,7 +35,7 @@ def checked_names(name: str, values: Sequence[str], *, known: Sequence[str]) -> 
 
 def checked_odd(name: str, kernel: int) -> int:
     """A kernel size that has a middle."""
-    if checked_number(name, kernel, minimum=1) % 2 == 0:
+    if whole(name, kernel, minimum=1) % 2 == 0:
         raise BadInput(f"{name}: {kernel} is even; a kernel needs a middle, so use odd sizes such as 3, 5, 7")
     return kernel
 
@@ -50,7 +44,7 @@ def checked_image(shape: Sequence[int]) -> tuple[int, int]:
     """Channels and size of square images."""
     if len(shape) != 3 or shape[1] != shape[2]:
         raise BadInput(f"input_shape: must be (channels, size, size), square images; got {tuple(shape)}")
-    return checked_number("input_shape", shape[0], minimum=1), checked_number("input_shape", shape[1], minimum=1)
+    return whole("input_shape", shape[0], minimum=1), whole("input_shape", shape[1], minimum=1)
 
 
 def _checked_different(name: str, values: list[Item]) -> list[Item]:

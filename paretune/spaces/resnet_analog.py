@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
 from paretune.spaces.mutations import stepped, with_random_inactive
-from paretune.spaces.option_checks import checked_factors, checked_image, checked_names, checked_number, checked_numbers, checked_odd
+from paretune.spaces.option_checks import checked_factors, checked_image, checked_names, checked_numbers, checked_odd
 from paretune.spaces.residual_layers import ResidualColumns, add_residual_block, bottleneck_width, widened
 from paretune.spaces.rows import checked_genotype, encode_active, in_range
 
@@ -76,7 +77,7 @@ class ResnetAnalog:
         stem_kernel: int = 3,
     ) -> None:
         self._channels, self._image_size = checked_image(input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         small = self._image_size < SMALL_IMAGE
         self._first_widths = checked_numbers("first_widths", first_widths or ((8, 12, 16, 24) if small else (8, 12, 16, 32, 48, 64)))
         self._main_blocks = checked_numbers("main_blocks", main_blocks or ((1, 2, 3) if small else (1, 2, 3, 4, 5)))

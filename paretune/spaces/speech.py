@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.protocols import Graphs
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
-from paretune.spaces.option_checks import checked_number, checked_odd
+from paretune.spaces.option_checks import checked_odd
 from paretune.spaces.rows import checked_genotype, in_range
 from paretune.spaces.speech_cells import (
     NUM_CELLS,
@@ -83,14 +84,14 @@ class Speech:
     ) -> None:
         if len(input_shape) != 2:
             raise BadInput(f"input_shape: must be (features, time steps); got {tuple(input_shape)}")
-        self._features, self._time_steps = (checked_number("input_shape", size, minimum=1) for size in input_shape)
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._features, self._time_steps = (whole("input_shape", size, minimum=1) for size in input_shape)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         self._isomorphic = isomorphic
-        self._widths = tuple(checked_number("widths", width, minimum=1) for width in widths)
-        self._strides = tuple(checked_number("strides", stride, minimum=1) for stride in strides)
-        self._num_cells = checked_number("cells", cells, minimum=1)
+        self._widths = tuple(whole("widths", width, minimum=1) for width in widths)
+        self._strides = tuple(whole("strides", stride, minimum=1) for stride in strides)
+        self._num_cells = whole("cells", cells, minimum=1)
         self._kernel = checked_odd("kernel", kernel)
-        self._groups = checked_number("groups", groups, minimum=1)
+        self._groups = whole("groups", groups, minimum=1)
         self._check_blocks()
         self._decisions = _decisions()
 

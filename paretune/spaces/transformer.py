@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes
+from paretune.core.option_checks import whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.spaces.layer_slots import LayerSlots
-from paretune.spaces.option_checks import checked_names, checked_number, checked_numbers
+from paretune.spaces.option_checks import checked_names, checked_numbers
 from paretune.spaces.rows import checked_genotype, clipped, encode_active, in_range
 from paretune.spaces.transformer_layers import EncoderColumns, add_encoder_layer
 
@@ -70,7 +71,7 @@ class Transformer:
         patch_size: int | None = None,
         sequence_axes: Literal["length_features", "features_length"] = "length_features",
     ) -> None:
-        self._num_classes = checked_number("num_classes", num_classes, minimum=2)
+        self._num_classes = whole("num_classes", num_classes, minimum=2)
         self._features_first = sequence_axes == "features_length"
         self._patch_size = _patch_size(input_shape, patch_size)
         self._tokens, self._token_features = self._token_shape(input_shape)
@@ -221,7 +222,7 @@ class Transformer:
 def _patch_size(input_shape: Sequence[int], patch_size: int | None) -> int:
     """Height and width of patches; 0 for sequences."""
     for size in input_shape:
-        checked_number("input_shape", size, minimum=1)
+        whole("input_shape", size, minimum=1)
     if len(input_shape) == 2:
         if patch_size is not None:
             raise BadInput("patch_size: sequences have no patches; leave it out")
@@ -231,7 +232,7 @@ def _patch_size(input_shape: Sequence[int], patch_size: int | None) -> int:
     _, height, width = input_shape
     common = math.gcd(height, width)
     if patch_size is not None:
-        if checked_number("patch_size", patch_size, minimum=1) and common % patch_size:
+        if whole("patch_size", patch_size, minimum=1) and common % patch_size:
             raise BadInput(f"patch_size: {patch_size} does not divide a {height}x{width} image")
         return patch_size
     sizes = [size for size in range(2, common + 1) if common % size == 0 and height * width // size**2 <= MAX_DEFAULT_TOKENS]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
+from paretune.core.option_checks import whole
 
 FloatArray = NDArray[np.float64]
 
@@ -37,9 +38,7 @@ class LogMel:
 
     def __post_init__(self) -> None:
         for name in ("bands", "frames"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-                raise BadInput(f"{name}: must be a whole number of at least 2; got {value!r}")
+            whole(name, getattr(self, name), minimum=2)
         if isinstance(self.duration_s, bool) or not 0.1 <= self.duration_s <= 10:
             raise BadInput(f"duration_s: must be 0.1 to 10 s; got {self.duration_s!r}")
         if self.step < 8:

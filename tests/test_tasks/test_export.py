@@ -56,7 +56,7 @@ def test_a_forward_that_depends_on_values_is_refused_and_nothing_is_written(tmp_
             # .tolist() leaves torch, so the conversion freezes what it saw for zeros.
             return inputs * (2.0 if sum(inputs.flatten().tolist()) else 1.0)
 
-    with pytest.raises(BadInput, match="computes something else|cannot be converted"):  # the latter with torch 2.15 on Python 3.13
+    with pytest.raises(BadInput, match=r"computes something else|cannot be converted"):  # the latter with torch 2.15 on Python 3.13
         export_network(Moody(), (1, 4), tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
 

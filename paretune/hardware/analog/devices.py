@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.checks import finite, not_negative, positive
+from paretune.core.option_checks import finite, not_negative, positive
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.checks import whole
+from paretune.core.option_checks import whole
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.checks import whole
+from paretune.core.option_checks import whole
 from paretune.hardware.analog.conversion import analog_layers, calibrate, put_on, to_analog
 from paretune.hardware.analog.drift_report import DriftReport, Floats, StopRule
 from paretune.hardware.analog.evaluator import one_thread, run_programmings

@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from paretune.core.errors import BadInput, UnknownName
+from paretune.core.option_checks import not_negative, positive, whole
 from paretune.core.rng import derive_seed
-from paretune.hardware.analog.checks import not_negative, positive, whole
 from paretune.hardware.analog.kit_config import check_tiles, require_kit
 from paretune.hardware.analog.kit_network import KitNetwork, check_layers, convert, from_kit
 

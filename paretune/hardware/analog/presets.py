@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from paretune.core.errors import BadInput, UnknownName
-from paretune.hardware.analog.checks import not_negative, positive, whole
+from paretune.core.option_checks import not_negative, positive, whole
 from paretune.hardware.analog.devices import Device, DriftingCell, Fit, PowerLaw, RelaxingCell, VaryingCell
 
 MICROSIEMENS = 1e-6

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.checks import whole
+from paretune.core.option_checks import whole
 from paretune.hardware.analog.drift_report import Floats, half_width
 from paretune.hardware.analog.evaluator import DriftEvaluator
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from paretune.core.errors import BadInput
-from paretune.hardware.analog.checks import not_negative, positive
+from paretune.core.option_checks import not_negative, one_of, positive, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +44,9 @@ class HardwareAwareTraining:
         not_negative("range_decay", self.range_decay)
         for name in ("clip_deviations", "clip_value", "initial_range", "range_deviations"):
             positive(name, getattr(self, name))
-        for name, value, known in (
-            ("clip", self.clip, ("gaussian", "fixed", "none")),
-            ("remap", self.remap, ("layer", "channel", "none")),
-        ):
-            if value not in known:
-                raise BadInput(f"{name}: must be one of {', '.join(known)}; got {value!r}")
-        if isinstance(self.range_batches, bool) or self.range_batches < 0:
-            raise BadInput(f"range_batches: must be a whole number of at least 0; got {self.range_batches!r}")
+        one_of("clip", self.clip, ("gaussian", "fixed", "none"))
+        one_of("remap", self.remap, ("layer", "channel", "none"))
+        whole("range_batches", self.range_batches, minimum=0)
         if not 0 <= self.range_unclipped <= 1:
             raise BadInput(f"range_unclipped: must be between 0 and 1; got {self.range_unclipped!r}")
 

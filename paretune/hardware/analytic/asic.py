@@ -20,10 +20,11 @@ from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import not_negative, one_of, positive, whole
 from paretune.core.workload import NUMERIC_FIELDS, WorkloadBatch
 from paretune.hardware.analytic.asic_dataflows import COSTS, DATAFLOWS, KINDS, Dataflow, LayerShapes, layer_shapes
 from paretune.hardware.analytic.asic_mapping import map_layers
-from paretune.hardware.analytic.design_options import by_layer, check_designs, not_negative, one_of, positive, searched, whole
+from paretune.hardware.analytic.design_options import by_layer, check_designs, searched
 from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_kinds
 
 LABELS = np.array(["compute", "noc", "dram", "free"])

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import one_of, positive, share, whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.butterfly_cycles import Engine, butterfly_layer, fft_pass, padded
-from paretune.hardware.analytic.design_options import by_layer, by_network, check_designs, one_of, positive, searched, share, whole
+from paretune.hardware.analytic.design_options import by_layer, by_network, check_designs, searched
 from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_kinds, total
 
 KINDS = (Kind.FFT, Kind.BUTTERFLY, Kind.LINEAR, Kind.ATTENTION)

@@ -12,10 +12,11 @@ import numpy as np
 
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
+from paretune.core.option_checks import not_negative, one_of, positive, share, whole
 from paretune.core.workload import WorkloadBatch
 from paretune.hardware.analytic.crossbar_costs import CROSSBAR_METRICS, TileCosts, balanced_copies, crossbar_estimates
 from paretune.hardware.analytic.crossbar_mapping import KINDS, map_to_tiles
-from paretune.hardware.analytic.design_options import check_designs, not_negative, one_of, positive, searched, share, whole
+from paretune.hardware.analytic.design_options import check_designs, searched
 from paretune.hardware.analytic.layers import UNWEIGHTED, check_kinds
 
 SEARCHABLE = ("replication",)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import not_negative, one_of, positive, whole
 from paretune.core.workload import WorkloadBatch
 from paretune.hardware.analytic.adc_regression import SURVEYED_ADCS
 from paretune.hardware.analytic.crossbar_costs import CROSSBAR_METRICS, TileCosts, balanced_copies, crossbar_estimates
 from paretune.hardware.analytic.crossbar_devices import CELLS, READ_S
 from paretune.hardware.analytic.crossbar_mapping import KINDS, CrossbarMapping, map_to_tiles
-from paretune.hardware.analytic.design_options import by_layer, by_network, check_designs, not_negative, one_of, positive, searched, whole
+from paretune.hardware.analytic.design_options import by_layer, by_network, check_designs, searched
 from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_kinds
 
 Device = Literal["fefet", "pcm", "rram"]

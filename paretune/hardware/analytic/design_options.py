@@ -3,7 +3,6 @@
 Legend: N networks, L layers of all networks together.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,44 +12,10 @@ from numpy.typing import NDArray
 from paretune.core.costs import Designs
 from paretune.core.errors import BadInput, did_you_mean
 from paretune.core.genotype import Choice, Decision
+from paretune.core.option_checks import one_of
 from paretune.core.workload import WorkloadBatch
 
 Floats = NDArray[np.float64]
-
-
-def positive(name: str, value: float) -> float:
-    """A finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise BadInput(f"{name}: must be a finite number above 0; got {value!r}")
-    return float(value)
-
-
-def not_negative(name: str, value: float) -> float:
-    """A finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise BadInput(f"{name}: must be a finite number of at least 0; got {value!r}")
-    return float(value)
-
-
-def share(name: str, value: float) -> float:
-    """A number above 0 and at most 1."""
-    if positive(name, value) > 1:
-        raise BadInput(f"{name}: must be at most 1; got {value!r}")
-    return float(value)
-
-
-def whole(name: str, value: int, *, minimum: int = 1) -> int:
-    """A whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise BadInput(f"{name}: must be a whole number of at least {minimum}; got {value!r}")
-    return value
-
-
-def one_of(name: str, value: str, known: Sequence[str]) -> str:
-    """One of the known words."""
-    if value not in known:
-        raise BadInput(f"{name}: must be one of {', '.join(known)}; got {value!r}.{did_you_mean(str(value), known)}")
-    return value
 
 
 def searched(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import numpy as np
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import positive, share, whole
 from paretune.core.workload import Kind, WorkloadBatch
-from paretune.hardware.analytic.design_options import check_designs, positive, share, whole
+from paretune.hardware.analytic.design_options import check_designs
 from paretune.hardware.analytic.layers import UNWEIGHTED, check_kinds, padded_input_elements, total
 
 KINDS = (Kind.CONV, Kind.DEPTHWISE, Kind.LINEAR)

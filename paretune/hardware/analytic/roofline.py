@@ -12,8 +12,9 @@ import numpy as np
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import not_negative, positive, whole
 from paretune.core.workload import WorkloadBatch
-from paretune.hardware.analytic.design_options import check_designs, not_negative, positive, whole
+from paretune.hardware.analytic.design_options import check_designs
 from paretune.hardware.analytic.layers import UNWEIGHTED, total
 
 LABELS = np.array(["memory", "compute", "free"])

@@ -13,8 +13,9 @@ import numpy as np
 from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.genotype import Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import not_negative, one_of, whole
 from paretune.core.workload import Kind, WorkloadBatch
-from paretune.hardware.analytic.design_options import check_designs, not_negative, one_of, whole
+from paretune.hardware.analytic.design_options import check_designs
 from paretune.hardware.analytic.layers import UNWEIGHTED, Floats, check_kinds, kernel_taps, total
 from paretune.hardware.analytic.secure_counts import CONVOLUTIONS, secure_counts
 

@@ -14,9 +14,10 @@ from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Choice, Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import positive, whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.aggregate import pipeline_latency
-from paretune.hardware.analytic.design_options import design_values, positive, searched_decisions, whole
+from paretune.hardware.analytic.design_options import design_values, searched_decisions
 from paretune.hardware.analytic.fpga.pipeline_tasks import ENGINE_KINDS, engine_layers, split_dsps, start_gaps, tile_tasks
 from paretune.hardware.analytic.layers import check_kinds
 

@@ -15,9 +15,10 @@ from paretune.core.costs import Designs, Estimates, ResourceUse
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Choice, Decision
 from paretune.core.metrics import Direction, Metric
+from paretune.core.option_checks import positive, whole
 from paretune.core.workload import Kind, WorkloadBatch
 from paretune.hardware.analytic.aggregate import sequence_latency
-from paretune.hardware.analytic.design_options import design_values, floats_by_layer, positive, searched_decisions, whole
+from paretune.hardware.analytic.design_options import design_values, floats_by_layer, searched_decisions
 from paretune.hardware.analytic.fpga.tiling import FREE, LABELS, TiledLayers, Tiling, corrected_times, published_times
 from paretune.hardware.analytic.layers import check_kinds, layer_title
 
