@@ -9,6 +9,7 @@ import numpy as np
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import derive_seed, stream
 from paretune.predictors.encoding import EncodingName, encoding_of
@@ -59,8 +60,7 @@ class BoostedTrees:
             raise BadInput(f"bags: must be at least 2 (got {bags})")
         if not 0 < learning_rate <= 1:
             raise BadInput(f"learning_rate: must be above 0 and at most 1 (got {learning_rate})")
-        if target not in get_args(Target):
-            raise BadInput(f"target: must be one of {', '.join(get_args(Target))} (got {target!r})")
+        one_of("target", target, get_args(Target))
         self._seed, self._target, self._trees, self._bags = seed, target, trees, bags
         self._options = {"max_depth": depth, "eta": learning_rate, "min_child_weight": 1.0, "lambda": 1.0, "nthread": 1, "verbosity": 0}
         self._encoding = encoding_of(space, encoding)

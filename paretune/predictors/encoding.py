@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes, num_choices
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace, GraphSpace, SearchSpace
 from paretune.core.rng import stream
 
@@ -40,8 +41,7 @@ class Encoding:
     """
 
     def __init__(self, space: GenotypeSpace, name: EncodingName) -> None:
-        if name not in get_args(EncodingName):
-            raise BadInput(f"encoding: must be one of {', '.join(get_args(EncodingName))} (got {name!r})")
+        one_of("encoding", name, get_args(EncodingName))
         if name not in encodings_of(space):
             raise BadInput(f"encoding: '{name}' needs a space with {'encode()' if name == 'space' else 'graphs()'}, or fewer decisions")
         self._space, self.name = space, name

@@ -10,6 +10,7 @@ import numpy as np
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace, GraphSpace
 from paretune.core.rng import derive_seed, stream
 from paretune.predictors.ensemble import Ensemble
@@ -68,10 +69,8 @@ class GraphNetwork(Ensemble):
                 raise BadInput(f"{name}: must be at least {least} (got {value})")
         if not isinstance(space, GraphSpace):
             raise BadInput("predictor 'graph' needs a space with graphs(); use 'gaussian_process' or 'xgboost' here")
-        if target not in get_args(Target):
-            raise BadInput(f"target: must be one of {', '.join(get_args(Target))} (got {target!r})")
-        if encoding not in get_args(GraphEncoding):
-            raise BadInput(f"encoding: must be one of {', '.join(get_args(GraphEncoding))} (got {encoding!r})")
+        one_of("target", target, get_args(Target))
+        one_of("encoding", encoding, get_args(GraphEncoding))
         self._space: GraphSpace = space
         self._seed, self._pruned, self._target, self._members = seed, encoding == "pruned_graph", target, members
         self._layers, self._width, self._epochs = layers, width, epochs

@@ -9,6 +9,7 @@ import numpy as np
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import derive_seed, stream
 from paretune.predictors.encoding import EncodingName, Features, encoding_of
@@ -54,8 +55,7 @@ class MLPEnsemble(Ensemble):
         for name, value, least in (("members", members, 2), ("width", width, 1), ("epochs", epochs, 1)):
             if value < least:
                 raise BadInput(f"{name}: must be at least {least} (got {value})")
-        if target not in get_args(Target):
-            raise BadInput(f"target: must be one of {', '.join(get_args(Target))} (got {target!r})")
+        one_of("target", target, get_args(Target))
         self._seed, self._target, self._members, self._width, self._epochs = seed, target, members, width, epochs
         self._encoding = encoding_of(space, encoding)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Genotypes
+from paretune.core.option_checks import one_of
 from paretune.core.pareto import constrained_ranks, crowding_distances
 from paretune.core.protocols import GenotypeSpace, MutatingSpace, Mutation
 from paretune.searchers.streams import Draws, StreamBatch
@@ -75,8 +76,7 @@ def space_mutations(space: GenotypeSpace, source: str) -> Mapping[str, Mutation]
     Raises:
         BadInput: the space has none, or there is no such source.
     """
-    if source not in get_args(MutationSource):
-        raise BadInput(f"mutation: must be one of {', '.join(get_args(MutationSource))} (got {source!r})")
+    one_of("mutation", source, get_args(MutationSource))
     if source == "decision":
         return None
     if not isinstance(space, MutatingSpace):

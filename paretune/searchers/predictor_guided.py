@@ -10,6 +10,7 @@ from paretune.core.errors import BadInput
 from paretune.core.expectation import Expectation
 from paretune.core.genotype import GENE, Genotypes, as_genotypes, num_choices, row_keys
 from paretune.core.objectives import Problem
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import stream
 from paretune.core.trial import Trial
@@ -92,8 +93,7 @@ class PredictorGuided(Starting):
             raise BadInput(f"growth: must be between 0 and 1 (got {growth})")
         if offspring is not None and not 0 <= offspring <= 1:
             raise BadInput(f"offspring: must be between 0 and 1 (got {offspring})")
-        if acquisition not in get_args(Acquisition):
-            raise BadInput(f"acquisition: must be one of {', '.join(get_args(Acquisition))} (got {acquisition!r})")
+        one_of("acquisition", acquisition, get_args(Acquisition))
         if len(set(features)) < len(features):
             raise BadInput(f"features: each may be named once (got {', '.join(features)})")
         if predictor != "auto":

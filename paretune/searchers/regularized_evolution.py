@@ -8,6 +8,7 @@ import numpy as np
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes, num_choices
 from paretune.core.objectives import Problem
+from paretune.core.option_checks import one_of
 from paretune.core.pareto import constrained_ranks
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.trial import Trial
@@ -58,8 +59,7 @@ class RegularizedEvolution(Starting):
         for name, value, least in (("population", population, 2), ("sample", sample, 1), ("window", window, 1)):
             if value < least:
                 raise BadInput(f"{name}: must be at least {least} (got {value})")
-        if policy not in get_args(Policy):
-            raise BadInput(f"policy: must be one of {', '.join(get_args(Policy))} (got {policy!r})")
+        one_of("policy", policy, get_args(Policy))
         self._problem, self._population, self._sample = problem, population, sample
         self._policy, self._window = policy, window
         self._operators = space_mutations(space, mutation)

@@ -9,6 +9,7 @@ import numpy as np
 from paretune.core.errors import BadInput
 from paretune.core.genotype import Genotypes, num_choices
 from paretune.core.objectives import Problem
+from paretune.core.option_checks import one_of
 from paretune.core.protocols import GenotypeSpace
 from paretune.core.rng import stream
 from paretune.core.trial import Trial
@@ -200,8 +201,7 @@ class RLController(Starting):
 
 
 def _check(*, algorithm: str, reward: str, num_objectives: int) -> None:
-    for name, value, known in (("algorithm", algorithm, get_args(Algorithm)), ("reward", reward, get_args(Form))):
-        if value not in known:
-            raise BadInput(f"{name}: must be one of {', '.join(known)} (got {value!r})")
+    one_of("algorithm", algorithm, get_args(Algorithm))
+    one_of("reward", reward, get_args(Form))
     if reward == "value" and num_objectives != 1:
         raise BadInput(f"reward: 'value' is the only objective as it is, but there are {num_objectives}; use chebyshev or weighted")
