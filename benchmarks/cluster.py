@@ -144,11 +144,11 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="fewer candidates and rounds, three to four minutes, most of them the start of servers and workers",
+        help="fewer candidates and rounds, four to five minutes, most of them the start of servers and workers",
     )
     quick = parser.parse_args().quick
     mirrored, rounds, pairs, beside = (150, 1, 2, 80) if quick else (PROMISED_CANDIDATES, 5, 12, 200)
-    short, long, many = (40, 8, 3) if quick else (400, 30, 10)
+    short, long, many = (40, 8, 6) if quick else (400, 30, 10)
     with contextlib.ExitStack() as stack:
         stack.enter_context(unwound_by_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
