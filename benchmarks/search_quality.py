@@ -66,8 +66,8 @@ PEERS = dict.fromkeys(NSGA2_PEERS, FULL) | {
     "nevergrad_de": Plan(budget=300, seeds=10),
     "nevergrad_ngopt": Plan(budget=300, seeds=10),
     "optuna_tpe": Plan(budget=300, seeds=10),
-    "smac_parego": Plan(budget=100, seeds=3),
-    "optuna_gp": Plan(budget=100, seeds=3),
+    "smac_parego": Plan(budget=100, seeds=10),
+    "optuna_gp": Plan(budget=100, seeds=10),
 }
 
 
