@@ -1,6 +1,7 @@
 """Registries of plugins: built-ins by import path, others by entry point, loaded only when used."""
 
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
-from paretune.core.errors import BadInput, UnknownName
+from paretune.core.errors import BadInput, ParetuneError, UnknownName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,8 @@ class Registry:
                 raise UnknownName(self.kind, name, self.names())
             try:
                 found = point.load()
-            except (ImportError, AttributeError) as error:
-                raise BadInput(f"{self.kind} '{name}' cannot be loaded from {point.value}: {error}") from error
+            except Exception as error:  # a module runs when it is imported, and may raise what it likes
+                raise BadInput(f"{self.kind} '{name}' cannot be loaded from {point.value}: {_told(error)}") from error
         parameters = inspect.signature(found).parameters.values()
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             raise BadInput(f"{self.kind} '{name}' takes **kwargs; a plugin must name its options")
@@ -90,9 +91,19 @@ class Registry:
         return factory
 
     def options(self, name: str) -> tuple[Option, ...]:
-        """The options a user may set, in the order of the signature."""
+        """The options a user may set, in the order of the signature.
+
+        Raises:
+            UnknownName: no such plugin.
+            BadInput: it cannot be loaded, or its signature names types that are not imported when it runs.
+        """
         factory = self.factory(name)
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+        try:
+            hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+        except NameError as error:
+            raise BadInput(
+                f"{self.kind} '{name}': {error}, and its signature needs it; import it outside 'if TYPE_CHECKING', too"
+            ) from error
         return tuple(
             Option(name=parameter.name, annotation=hints.get(parameter.name, Any), default=parameter.default)
             for parameter in inspect.signature(factory).parameters.values()
@@ -112,10 +123,17 @@ class Registry:
 
         Raises:
             UnknownName: no such plugin or option.
-            BadInput: a required option is missing, or the plugin refuses a value.
+            BadInput: a required option is missing, the plugin refuses a value, or somebody's plugin fails with an error of its own.
         """
         self.check_options(name, options)
-        return self.factory(name)(*supplied, **options)
+        try:
+            return self.factory(name)(*supplied, **options)
+        except ParetuneError:
+            raise
+        except Exception as error:
+            if name in self._builtins:
+                raise
+            raise BadInput(f"{self.kind} '{name}' failed when it was made: {_told(error)}") from error
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Refuse unknown options and missing ones.
@@ -131,3 +149,11 @@ class Registry:
         for required in self.options(name):
             if required.required and required.name not in options:
                 raise BadInput(f"{self.kind} '{name}' needs the option '{required.name}'")
+
+
+def _told(error: Exception) -> str:
+    """What somebody's code raised, and the line that did."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    places = [frame for frame in frames if not frame.filename.startswith("<") and "importlib" not in frame.filename]
+    place = f" ({places[-1].filename}:{places[-1].lineno})" if places else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,3 +1,4 @@
+import re
 import sys
 import types
 from typing import Literal
@@ -119,3 +120,46 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(offering, value):
     registry = offering("broken", value)
     with pytest.raises(BadInput, match=f"searcher 'broken' cannot be loaded from {value}"):
         registry.factory("broken")
+
+
+SOMEBODYS_MODULE = """\
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Fails:
+    def __init__(self, *, port: int = 3) -> None:
+        self.board = {}[port]
+
+
+class Unreadable:
+    def __init__(self, *, price: "Decimal" = 3) -> None:
+        self.price = price
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "told"),
+    [
+        (SOMEBODYS_MODULE, "Fails", r"searcher 'mine' failed when it was made: KeyError: 3 \(.*/plugin_\w+\.py:9\)"),
+        (SOMEBODYS_MODULE, "Unreadable", r"searcher 'mine': name 'Decimal' is not defined, .* outside 'if TYPE_CHECKING'"),
+        ("board = 1 / 0\n", "Board", r"cannot be loaded from plugin_\w+:Board: ZeroDivisionError: .* \(.*/plugin_\w+\.py:1\)"),
+        ("class Board\n", "Board", r"cannot be loaded from plugin_\w+:Board: SyntaxError: .*plugin_\w+\.py, line 1"),
+    ],
+)
+def test_what_somebodys_plugin_raises_by_itself_is_told_with_its_line(offering, tmp_path, text, attribute, told):
+    module = re.sub(r"\W", "_", f"plugin_{tmp_path.name}")
+    (tmp_path / f"{module}.py").write_text(text)
+    registry = offering("mine", f"{module}:{attribute}")
+    with pytest.raises(BadInput, match=told):
+        registry.create("mine")
+
+
+def test_what_a_built_in_raises_unforeseen_is_a_bug_and_stays_one(monkeypatch):
+    module = types.ModuleType(HERE)
+    exec(SOMEBODYS_MODULE, module.__dict__)
+    monkeypatch.setitem(sys.modules, HERE, module)
+    with pytest.raises(KeyError):
+        Registry(kind="searcher", group="paretune.nothing", builtins={"plugin": f"{HERE}:Fails"}).create("plugin")
