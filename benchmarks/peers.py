@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -153,8 +154,9 @@ class SmacPeer:
             name = f"gene{index}"
             space.add(UniformIntegerHyperparameter(name, 0, count - 1) if ordinal else CategoricalHyperparameter(name, list(range(count))))
         names = [f"objective{index}" for index in range(order.num_objectives)]
+        self._folder = tempfile.TemporaryDirectory()  # removed when this object is
         scenario = Scenario(
-            space, objectives=names, n_trials=order.budget, seed=order.seed, deterministic=True, output_directory=tempfile.mkdtemp()
+            space, objectives=names, n_trials=order.budget, seed=order.seed, deterministic=True, output_directory=Path(self._folder.name)
         )
         self._smac = HyperparameterOptimizationFacade(
             scenario,
