@@ -155,7 +155,7 @@ def test_a_chosen_network_is_registered_once_and_runs_when_loaded_from_the_regis
     assert client.get_model_version("doorbell", "1").tags["paretune.candidate"] == str(chosen)
     assert not [path for path in artifacts(client, made.run_id) if path.endswith((".pkl", ".pickle", ".pt"))]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    model = mlflow.pyfunc.load_model(made.uri)
+    model = mlflow.pyfunc.load_model(made.uri, dst_path=str(study.folder))
     inputs = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     np.testing.assert_allclose(model.predict(inputs)["output"], 2 * inputs + chosen)
 
