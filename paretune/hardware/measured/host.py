@@ -1,5 +1,6 @@
 """The machine that paretune runs on as a device: latency, energy and memory measured with ONNX Runtime or torch, on its CPU or GPU."""
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +12,8 @@ from paretune.hardware.measured.energy import EnergyCounter, measure_energy, ope
 from paretune.hardware.measured.environment import host_fingerprint
 from paretune.hardware.measured.option_limits import OptionChecks
 from paretune.hardware.measured.plausibility import GENEROUS, Work, work_of
-from paretune.hardware.measured.reference_network import REFERENCE_SHAPE, reference_network
-from paretune.hardware.measured.runtimes import PROCESSORS, RUNTIMES, Ready, Runtime, ready
+from paretune.hardware.measured.reference_network import REFERENCE_SHAPE, reference_network, reference_onnx
+from paretune.hardware.measured.runtimes import PROCESSORS, RUNTIMES, Ready, Runtime, ready, ready_onnx
 from paretune.hardware.measured.timing import Patience, TimingPlan, time_until_quiet
 
 if TYPE_CHECKING:
@@ -176,9 +177,12 @@ class Host:
 
     def _reference_s(self) -> float:
         """Latency of the reference network, which is so small that shorter attempts tell as much."""
-        # Compiling takes seconds and changes nothing about heat and clocks, so the reference of compiled networks runs eagerly.
-        runtime = replace(self._runtime, name="torch") if self._runtime.name == "torch_compiled" else self._runtime
-        with ready(reference_network(), REFERENCE_SHAPE, runtime) as subject:
+        loaded: AbstractContextManager[Ready]
+        if self._runtime.name == "onnxruntime":
+            loaded = ready_onnx(reference_onnx(), REFERENCE_SHAPE, self._runtime)
+        else:  # compiling takes seconds and changes nothing about heat and clocks, so the reference of compiled networks runs eagerly
+            loaded = ready(reference_network(), REFERENCE_SHAPE, replace(self._runtime, name="torch"))
+        with loaded as subject:
             plan = replace(self._plan, warm_up_s=min(self._plan.warm_up_s, 0.02), max_s=min(self._plan.max_s, 0.05))
             timing, _ = time_until_quiet(subject.run, plan, self._patience, clock=subject.clock)
         return timing.median_s

@@ -1,5 +1,6 @@
 """The fixed network whose latency tells whether a device is what it was: measured between candidates, compared with its own baseline."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ def reference_network() -> "nn.Module":
 
     with fork_rng(devices=[]):  # layers draw their first weights; measuring must leave the global generator alone
         return _with_fixed_weights(_layers())
+
+
+@cache
+def reference_onnx() -> bytes:
+    """The network as ONNX, converted once a process: that takes as long as measuring it."""
+    from paretune.networks.onnx_conversion import to_onnx
+
+    return to_onnx(reference_network(), REFERENCE_SHAPE)
 
 
 def _layers() -> "nn.Module":

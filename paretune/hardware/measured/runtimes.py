@@ -74,14 +74,21 @@ def ready(network: "nn.Module", example_shape: tuple[int, ...], runtime: Runtime
     Raises:
         Exception: the network or the runtime raises what it likes.
     """
-    return (_ready_onnx if runtime.name == "onnxruntime" else _ready_torch)(network, example_shape, runtime)
+    if runtime.name != "onnxruntime":
+        return _ready_torch(network, example_shape, runtime)
+    from paretune.networks.onnx_conversion import to_onnx  # torch takes a second to import; `paretune list` does without
+
+    return ready_onnx(to_onnx(network, example_shape), example_shape, runtime)
 
 
 @contextmanager
-def _ready_onnx(network: "nn.Module", example_shape: tuple[int, ...], runtime: Runtime) -> Iterator[Ready]:
-    from paretune.networks.onnx_conversion import to_onnx  # torch takes a second to import; `paretune list` does without
+def ready_onnx(model: bytes, example_shape: tuple[int, ...], runtime: Runtime) -> Iterator[Ready]:
+    """Load an ONNX model into ONNX Runtime for the time of a `with` block.
 
-    model, threads, processor = to_onnx(network, example_shape), runtime.threads, runtime.processor
+    Raises:
+        Exception: ONNX Runtime raises what it likes.
+    """
+    threads, processor = runtime.threads, runtime.processor
     session = open_session(model, threads=threads, processor=processor)
     yield Ready(
         run=session_run(session, example_input(example_shape), processor=processor),

@@ -11,7 +11,7 @@ from paretune.hardware.measured.drift import DriftLimits
 from paretune.hardware.measured.host import LATENCY, MEMORY
 from paretune.hardware.measured.option_limits import OptionChecks
 from paretune.hardware.measured.plausibility import GENEROUS, work_of
-from paretune.hardware.measured.reference_network import REFERENCE_SHAPE, reference_network
+from paretune.hardware.measured.reference_network import REFERENCE_SHAPE, reference_network, reference_onnx
 from paretune.hardware.measured.remote.client import Answer, measure_on, split_address
 from paretune.hardware.measured.remote.pool import DevicePool
 from paretune.hardware.measured.remote.protocol import Order
@@ -105,7 +105,6 @@ class Remote:
             wait_s=wait_s,
             total_s=TOTAL_S,
         )
-        self._reference_model: bytes | None = None
 
     def measure(self, network: "nn.Module", example_shape: tuple[int, ...]) -> Measurement:
         """Measure one inference in evaluation mode on an input of `example_shape`, batch first.
@@ -173,15 +172,11 @@ class Remote:
         Raises:
             DeviceError: it gives no sound answer.
         """
-        from paretune.networks.onnx_conversion import to_onnx
-
-        network = reference_network()
-        if self._reference_model is None:
-            self._reference_model = to_onnx(network, REFERENCE_SHAPE)
         timeout_s = min(self._timeout_s, REFERENCE_TIMEOUT_S)
-        answer = measure_on(address, self._reference_model, self.order(REFERENCE_SHAPE, timeout_s), timeout_s=timeout_s)
+        answer = measure_on(address, reference_onnx(), self.order(REFERENCE_SHAPE, timeout_s), timeout_s=timeout_s)
+        work = work_of(reference_network(), REFERENCE_SHAPE)
         for attempt in answer.attempts:
-            self._roofline.check_latency(attempt.median_s, work_of(network, REFERENCE_SHAPE))
+            self._roofline.check_latency(attempt.median_s, work)
         return answer
 
 
