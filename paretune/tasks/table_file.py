@@ -60,6 +60,8 @@ class TableFile:
         before = len(mistakes.found)
         if join and not join_by:
             mistakes.add((), "join needs join_by, a column that every file has. Example: join_by: arch_idx")
+        if join_by and not join:
+            mistakes.add(("join_by",), "there is no other file to find rows in; name it (join: [FILE]) or remove join_by")
         for part in self._parts if join_by else ():
             if join_by not in part.columns:
                 near = did_you_mean(self._by, part.columns)
@@ -139,7 +141,11 @@ class TableFile:
         for row, key in enumerate(their_keys.tolist()):
             if rows.setdefault(key, row) != row:
                 raise BadInput(f"join: {part.path.name} has two rows with {self._by} {key}; each must be there once")
-        return np.array([rows.get(key, -1) for key in keys_R.tolist()], dtype=np.int64)
+        found_R = np.array([rows.get(key, -1) for key in keys_R.tolist()], dtype=np.int64)
+        if len(keys_R) and len(their_keys) and (found_R < 0).all():
+            shown, theirs = repr(keys_R.tolist()[0]), repr(their_keys.tolist()[0])
+            raise BadInput(f"join: no {self._by} of {self.name} is in {part.path.name}; the first are {shown} and {theirs}")
+        return found_R
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -158,6 +164,8 @@ def _part(file: Path, way: Way, mistakes: Mistakes) -> Part | None:
 def _column_names(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() not in READERS:
         raise BadInput(f"{path}: expected a file that ends in {' or '.join(READERS)}")
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; name one file")
     if not path.is_file():
         near = did_you_mean(path.name, [item.name for item in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise BadInput(f"{path}: no such file.{near}" + ("" if path.is_absolute() else f" Paths start from {Path.cwd()}"))
@@ -177,9 +185,16 @@ def _csv(path: Path, texts: Collection[str] = ()) -> Any:
     from pyarrow.csv import ConvertOptions, read_csv
 
     try:
-        return read_csv(path, convert_options=ConvertOptions(strings_can_be_null=True, column_types={name: string() for name in texts}))
+        found = read_csv(path, convert_options=ConvertOptions(strings_can_be_null=True, column_types={name: string() for name in texts}))
+        names = found.column_names  # decodes them
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: its first line is not UTF-8. Save it as UTF-8") from error
     except (ArrowException, OSError) as error:
         raise BadInput(f"{path}: cannot be read as CSV: {error}") from error
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"{path}: two columns are called '{twice}'")
+    return found
 
 
 def _read(path: Path, names: Sequence[str], texts: Collection[str]) -> dict[str, Column]:
@@ -194,7 +209,17 @@ def _read(path: Path, names: Sequence[str], texts: Collection[str]) -> dict[str,
             raise BadInput(f"{path}: cannot be read as Parquet: {error}") from error
     else:
         table = _csv(path, texts).select(names)
-    return {name: table.column(name).to_numpy() for name in names}
+    return {name: _plain(table.column(name), name, path) for name in names}
+
+
+def _plain(column: Any, name: str, path: Path) -> Column:
+    from pyarrow import types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if types.is_nested(kind) or types.is_temporal(kind):
+        raise BadInput(f"{path}: column '{name}' holds {column.type}; expected numbers, texts or truth values")
+    found: Column = column.to_numpy()
+    return found
 
 
 def _taken(column: Column, rows_R: NDArray[np.int64]) -> Column:

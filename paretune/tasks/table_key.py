@@ -37,9 +37,7 @@ class TableKey:
         assert isinstance(space, NumberedSpace)
         try:
             if self.form == "index":
-                if column.dtype.kind not in "iu":
-                    raise BadInput(f"column '{self.columns[0]}' holds {column.dtype.name}; official numbers are integers")
-                return space.from_index(column)
+                return space.from_index(_official_numbers(self.columns[0], column))
             return space.from_string([str(item) for item in column.tolist()])
         except BadInput as error:
             mistakes.add(("key",), str(error))
@@ -84,17 +82,36 @@ def _official_key(key: Mapping[str, str], space: GenotypeSpace, file: TableFile,
     return None if len(mistakes.found) > before else TableKey(columns=(key["column"],), form=form)
 
 
+def _official_numbers(name: str, column: Column) -> Column:
+    """The integers of a column; they are floats where it has empty cells."""
+    cells = column.tolist()
+    empty = next((row for row, cell in enumerate(cells) if _is_empty(cell)), None)
+    if empty is not None:
+        raise BadInput(f"column '{name}' is empty in row {empty}; every row needs its official number")
+    if column.dtype.kind not in "iu":
+        raise BadInput(f"column '{name}' holds {cells[0]!r} in row 0; official numbers are integers")
+    return column
+
+
+def _is_empty(cell: object) -> bool:
+    return cell is None or cell != cell  # NaN
+
+
 def _genes(decision: Decision, name: str, column: Column, mistakes: Mistakes) -> NDArray[np.int16]:
     """`(R,)` choice indices. Whole numbers are indices where every choice is a text; else cells are the choices themselves."""
     texts = all(isinstance(choice, str) for choice in decision.choices)
-    if texts and column.dtype.kind in "iu":
+    cells = column.tolist()
+    empty = next((row for row, cell in enumerate(cells) if _is_empty(cell)), None)
+    if empty is not None:
+        mistakes.add(("key",), f"column '{name}' is empty in row {empty}; every row needs its '{decision.name}'")
+        return np.zeros(len(column), dtype=GENE)
+    if texts and (column.dtype.kind in "iu" or (column.dtype.kind == "f" and all(cell.is_integer() for cell in cells))):
         known = {index: index for index in range(len(decision.choices))}
         expected = f"0 to {len(decision.choices) - 1}, the numbers of {', '.join(map(str, decision.choices))}"
     else:
         # 1 and True are one key here: a column of 0 and 1 may mean no and yes.
         known = {choice: index for index, choice in enumerate(decision.choices)}  # type: ignore[misc]
         expected = ", ".join(map(str, decision.choices))
-    cells = column.tolist()
     genes = [known.get(cell, -1) for cell in cells]
     if -1 in genes:
         row = genes.index(-1)

@@ -142,12 +142,20 @@ def in_inner_units(item: TableMetric, names: Sequence[str], columns: Mapping[str
         try:
             cells_R = np.asarray(columns[name], dtype=np.float64)
         except (TypeError, ValueError):
-            shown = next((cell for cell in columns[name].tolist() if not isinstance(cell, int | float)), None)
-            mistakes.add(item.way, f"column '{name}' holds {shown!r}; expected numbers")
+            row, shown = next((row, cell) for row, cell in enumerate(columns[name].tolist()) if not _is_number(cell))
+            mistakes.add(item.way, f"column '{name}' holds {shown!r} in row {row}; expected numbers")
             cells_R = np.full(len(columns[name]), np.nan)
         cells_RS.append(cells_R * item.factor)
         _check_range(item, name, cells_R, mistakes)
     return np.stack(cells_RS, axis=1)
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return cell is None
+    return True
 
 
 def _check_range(item: TableMetric, name: str, cells_R: NDArray[np.float64], mistakes: Mistakes) -> None:

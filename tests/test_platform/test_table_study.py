@@ -136,6 +136,26 @@ def test_mistakes_have_their_place_in_the_spec(table: Path, old: str, new: str, 
     assert abs(line - spec[: spec.index(anchor)].count("\n") - 1) <= 1
 
 
+def with_rungs(table: Path, fidelity: str) -> str:
+    return text(table).replace("training: {epochs: 2}", f"training: {{epochs: 9}}\nfidelity: {fidelity}")
+
+
+def test_rungs_see_the_epochs_that_the_table_has(table: Path) -> None:
+    assert build_plan(load_text(with_rungs(table, "{min_epochs: 2, eta: 4}"), file="study.yaml")).notes == ()  # rungs 2 and 9
+    plan = build_plan(load_text(with_rungs(table, "{min_epochs: 2, eta: 2}"), file="study.yaml"))
+    assert plan.notes == ("fidelity: the table has results after 2 or 9 epochs; the rung after 4 epochs sees those after 2",)
+
+
+def test_rungs_below_what_the_table_has_are_refused(table: Path) -> None:
+    line, message = problems_of(with_rungs(table, "{min_epochs: 1, eta: 3}"))["fidelity.min_epochs"]
+    assert (line, message) == (19, "the table has results after 2 or 9 epochs, none for a rung after 1; at least 2")
+
+
+def test_a_table_without_epochs_has_no_rungs(table: Path) -> None:
+    flat = with_rungs(table, "{min_epochs: 2, eta: 4}").replace('{"2": quick, "9": slow}', "quick")
+    assert "one result of each architecture, the same at every rung; leave fidelity out" in problems_of(flat)["fidelity"][1]
+
+
 def test_several_mistakes_come_at_once(table: Path) -> None:
     spec = text(table).replace("column: latency,", "column: latencies,").replace("quick", "quik").replace("test_0", "tset_0")
     accuracy = "task.metrics.accuracy"

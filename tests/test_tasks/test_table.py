@@ -1,6 +1,7 @@
 """Tables as tasks: what is looked up, in which units, and what a table must not be."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ class PairSpace:
 
     def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:
         return np.asarray(((genotypes_ND >= 0) & (genotypes_ND < num_choices(self.decisions))).all(axis=1))
+
+
+class Numbered(PairSpace):
+    def from_string(self, strings: Sequence[str]) -> Genotypes:
+        return np.array([[int(digit) for digit in string] for string in strings], dtype=GENE)
+
+    def from_index(self, indices_N: NDArray[np.int64]) -> Genotypes:
+        return np.stack([indices_N // 2, indices_N % 2], axis=1).astype(GENE)
+
+    def string_of(self, genotypes_ND: Genotypes) -> list[str]:
+        raise NotImplementedError
+
+    def index_of(self, genotypes_ND: Genotypes) -> NDArray[np.int64]:
+        raise NotImplementedError
 
 
 ROWS: dict[str, list[Any]] = {
@@ -131,26 +146,25 @@ def test_key_maps_columns_and_numbers_of_choices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["table.parquet", "table.csv"])
 def test_official_strings_may_look_like_numbers(tmp_path: Path, name: str) -> None:
-    class Numbered(PairSpace):
-        def from_string(self, strings: Sequence[str]) -> Genotypes:
-            return np.array([[int(digit) for digit in string] for string in strings], dtype=GENE)
-
-        def from_index(self, indices_N: NDArray[np.int64]) -> Genotypes:
-            return np.stack([indices_N // 2, indices_N % 2], axis=1).astype(GENE)
-
-        def string_of(self, genotypes_ND: Genotypes) -> list[str]:
-            raise NotImplementedError
-
-        def index_of(self, genotypes_ND: Genotypes) -> NDArray[np.int64]:
-            raise NotImplementedError
-
     path = written(tmp_path, {**ROWS, "text": ["00", "10", "20", "01"], "number": [0, 2, 4, 1]}, name)
     task = TableTask(file=path, key={"column": "text", "as": "string"}, metrics={"accuracy": ACCURACY})
     assert task.table(Numbered()).genotypes.tolist() == [[0, 0], [1, 0], [2, 0], [0, 1]]
     task = TableTask(file=path, key={"column": "number", "as": "index"}, metrics={"accuracy": ACCURACY})
     assert task.table(Numbered()).genotypes.tolist() == [[0, 0], [1, 0], [2, 0], [0, 1]]
-    with pytest.raises(BadOptions, match="holds float64; official numbers are integers"):
+    with pytest.raises(BadOptions, match=r"holds 1.5 in row 0; official numbers are integers"):
         TableTask(file=path, key={"column": "latency", "as": "index"}, metrics={"accuracy": ACCURACY}).table(Numbered())
+
+
+def test_numbers_of_choices_may_be_written_as_whole_floats(tmp_path: Path) -> None:
+    table = opened(written(tmp_path, {**ROWS, "number": [0.0, 0.0, 0.0, 1.0]}), key={"op": "number"})
+    assert table.genotypes.tolist() == [[0, 0], [1, 0], [2, 0], [0, 1]]
+
+
+def test_an_official_number_may_not_be_missing(tmp_path: Path) -> None:
+    path = written(tmp_path, {**ROWS, "number": [0, 2, None, 1]})
+    task = TableTask(file=path, key={"column": "number", "as": "index"}, metrics={"accuracy": ACCURACY})
+    with pytest.raises(BadOptions, match="column 'number' is empty in row 2; every row needs its official number"):
+        task.table(Numbered())
 
 
 def test_second_file_is_joined_by_a_column(tmp_path: Path) -> None:
@@ -179,6 +193,9 @@ def test_rows_that_a_joined_file_lacks_are_empty_cells(tmp_path: Path) -> None:
     assert "costs.csv has two rows with id 10" in refused(first, **{**options, "join": (twice,)})["join"]
     assert "'di' is no column of costs.csv. (id, energy)" in refused(first, **{**options, "join_by": "di"})["join_by"]
     assert "needs join_by" in refused(first, join=(second,))[""]
+    texts = written(tmp_path, {"id": ["a", "b"], "energy": [4, 3]}, "costs.csv")
+    told = "no id of table.parquet is in costs.csv; the first are 10 and 'a'"
+    assert told in refused(first, **{**options, "join": (texts,)})["join"]
 
 
 def test_rows_of_one_architecture_are_refused_averaged_or_cut(tmp_path: Path) -> None:
@@ -234,7 +251,12 @@ MISTAKES: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
     ({"metrics": {"accuracy": {"column": "valid", "goal": "max"}}}, "metrics.accuracy", ("goes up to 90", "Write unit: '%'")),
     ({"metrics": {"accuracy": {**ACCURACY, "column": "share"}}}, "metrics.accuracy.unit", ("fractions, not percent",)),
     ({"metrics": {"latency_ms": {"column": "negative", "goal": "min"}}}, "metrics.latency_ms", ("cannot be below 0",)),
-    ({"metrics": {"work": {"column": "op", "goal": "min"}}}, "metrics.work", ("holds 'conv'; expected numbers",)),
+    ({"metrics": {"work": {"column": "op", "goal": "min"}}}, "metrics.work", ("holds 'conv' in row 0; expected numbers",)),
+    ({"metrics": {"work": {"column": "worded", "goal": "min"}}}, "metrics.work", ("holds 'few' in row 2; expected numbers",)),
+    ({"metrics": {"work": {"column": "day", "goal": "min"}}}, "", ("column 'day' holds date32", "expected numbers")),
+    ({"key": {"op": "parts"}}, "", ("column 'parts' holds list", "expected numbers, texts")),
+    ({"key": {"kernel": "holes"}}, "key", ("column 'holes' is empty in row 2; every row needs its 'kernel'",)),
+    ({"join_by": "id"}, "join_by", ("there is no other file", "remove join_by")),
     ({"metrics": {"a_ms": {"column": "latency", "goal": "min"}, "a_s": {"column": "latency", "goal": "min"}}}, "metrics.a_s", ("a_ms",)),
     ({"key": {"kernal": "kernel"}}, "key.kernal", ("is no decision of the space. Did you mean 'kernel'?",)),
     ({"key": {"kernel": "id"}}, "key", ("column 'id' holds 10 in row 0; decision 'kernel' has 3, 5, 7",)),
@@ -247,7 +269,16 @@ MISTAKES: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("options", "way", "words"), MISTAKES, ids=[f"{number}-{way}" for number, (_, way, _) in enumerate(MISTAKES)])
 def test_mistakes_are_told_where_they_are(tmp_path: Path, options: dict[str, Any], way: str, words: tuple[str, ...]) -> None:
-    path = written(tmp_path, {**ROWS, "share": [0.8, 0.9, 1.0, 0.5], "negative": [1.0, -1.0, 2.0, 3.0], "three": [0, 2, 1, 0]})
+    more = {
+        "share": [0.8, 0.9, 1.0, 0.5],
+        "negative": [1.0, -1.0, 2.0, 3.0],
+        "three": [0, 2, 1, 0],
+        "worded": ["1", "2.5", "few", "4"],
+        "day": [date(2026, 1, 1)] * 4,
+        "parts": [[1], [2], [3], [4]],
+        "holes": [3, 5, None, 3],
+    }
+    path = written(tmp_path, {**ROWS, **more})
     problems = refused(path, **options)
     assert way in problems, problems
     assert all(word in problems[way] for word in words), problems[way]
@@ -266,6 +297,9 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     [
         ("tabel.parquet", "Did you mean 'table.parquet'?"),
         ("table.xlsx", "ends in .parquet or .csv"),
+        ("folder.csv", "is a folder; name one file"),
+        ("latin.csv", "its first line is not UTF-8. Save it as UTF-8"),
+        ("twice.csv", "two columns are called 'kernel'"),
         ("broken.parquet", "cannot be read as Parquet"),
         ("${env:NO_SUCH_VARIABLE}/table.parquet", "environment variable NO_SUCH_VARIABLE is not set"),
     ],
@@ -273,6 +307,9 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
 def test_files_that_cannot_be_opened_are_told(tmp_path: Path, file: str, words: str) -> None:
     written(tmp_path, ROWS)
     (tmp_path / "broken.parquet").write_text("not a table")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "latin.csv").write_bytes("kernel,gültig\n3,80\n".encode("latin-1"))
+    (tmp_path / "twice.csv").write_text("kernel,kernel\n3,5\n")
     assert words in refused(Path(file) if file.startswith("$") else tmp_path / file)["file"]
 
 

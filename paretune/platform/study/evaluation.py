@@ -15,8 +15,10 @@ from paretune.platform.execution.candidate_costs import CandidateCosts
 from paretune.platform.execution.evaluator import StagedEvaluator
 from paretune.platform.execution.table_evaluator import TableEvaluator
 from paretune.platform.record.jobs import Evaluator
+from paretune.platform.spec.checks import Findings
 from paretune.platform.spec.model import StudySpec
 from paretune.platform.spec.nodes import Loc
+from paretune.searchers.rungs import Ladder
 from paretune.spaces.restricted import restricted
 from paretune.tasks.table import TableTask
 
@@ -79,6 +81,8 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: De
     if known_space is not space:
         meant = ". Every genotype stands for the nearest of them" if len(table) < space.size // 100 else ""
         notes.append(f"task: the table has {len(table):,} of the space's {space.size:,} architectures; only those are searched{meant}")
+    problems, more = _rung_findings(spec, task)
+    notes += more
     seeds = 0 if spec.final is None else min(spec.final.seeds, table.num_tests)
     if spec.final is not None and 0 < seeds < spec.final.seeds:
         known = "1 run" if seeds == 1 else f"{seeds} runs"
@@ -92,7 +96,7 @@ def _looked_up(spec: StudySpec, task: TableTask, space: SearchSpace, devices: De
         make=make,
         trains=False,
         num_final_seeds=seeds,
-        problems=tuple(_table_problems(spec, task, tuple(devices))),
+        problems=(*_table_problems(spec, task, tuple(devices)), *problems),
         notes=tuple(notes),
     )
 
@@ -117,6 +121,26 @@ def _table_problems(spec: StudySpec, task: TableTask, devices: tuple[str, ...]) 
     if spec.final is not None and tests and spec.final.epochs not in tests:
         problems.append((("final", "epochs"), f"the table has tests after {_listed(tests)} epochs, not after {spec.final.epochs}"))
     return problems
+
+
+def _rung_findings(spec: StudySpec, task: TableTask) -> Findings:
+    """Rungs of which the table knows nothing, or nothing new."""
+    known = task.fidelities
+    if spec.fidelity is None:
+        return [], []
+    if not known:
+        told = "the table has one result of each architecture, the same at every rung; leave fidelity out"
+        return [(("fidelity",), f'{told}, or name columns by epochs: column: {{"12": ..., "200": ...}}')], []
+    try:
+        rungs = Ladder(min_epochs=spec.fidelity.min_epochs, max_epochs=spec.training.epochs, eta=spec.fidelity.eta).epochs
+    except BadInput:
+        return [], []  # told with the ladder
+    if rungs[0] < known[0]:
+        told = f"the table has results after {_listed(known)} epochs, none for a rung after {rungs[0]}"
+        return [(("fidelity", "min_epochs"), f"{told}; at least {known[0]}")], []
+    seen = {rung: max(epochs for epochs in known if epochs <= rung) for rung in rungs}
+    told = ", ".join(f"the rung after {rung} epochs sees those after {epochs}" for rung, epochs in seen.items() if rung != epochs)
+    return [], [f"fidelity: the table has results after {_listed(known)} epochs; {told}"] if told else []
 
 
 def _listed(epochs: tuple[int, ...]) -> str:
