@@ -58,14 +58,19 @@ def rewards(batch: Population, known: Population, preferences_NM: FloatArray, fo
 
     Within the limits: the share of the known feasible candidates that are worth less, as -1 to 1, so that no unit and no scale
     matters; the objective itself where the form is `value`. Beyond them: -1 less v / (1 + v) for a violation of v, which is close to
-    -1 - v, the reward of FNAS, and still tells the far from the farther. What failed earns -2.
+    -1 - v, the reward of FNAS, and still tells the far from the farther. What failed earns -2. Where values of the form `value` lie
+    below -1, both come below the least of them, by up to as much as the known ones span.
     """
     violations_N = batch.violations
     shares_N = np.divide(violations_N, 1 + violations_N, out=np.ones_like(violations_N), where=np.isfinite(violations_N))
     earned_N = LEAST_FEASIBLE - shares_N
     good_N, good_K = is_feasible(batch), is_feasible(known)
     if form == "value":
-        earned_N[good_N] = -batch.points[good_N, 0]
+        values_N, values_K = -batch.points[good_N, 0], -known.points[good_K, 0]
+        least, most = (float(found) for found in (values_K.min(initial=np.inf), values_K.max(initial=-np.inf)))
+        if least < LEAST_FEASIBLE:
+            earned_N = least - max(most - least, 1.0) * shares_N
+        earned_N[good_N] = values_N
     elif good_N.any():
         good = known.take(np.flatnonzero(good_K))
         theirs_NK = merits(good, known, preferences_NM[good_N], form)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.core.genotype import GENE, Genotypes, num_choices
 from paretune.core.protocols import GenotypeSpace
@@ -18,6 +19,8 @@ LARGEST_LISTED = 2**17
 GENERATIONS = 5
 ELITE = 256
 """Candidates of each generation from which the next is bred."""
+MOST_DRAWS = 6
+"""Times that a generation is filled up with others where some were there already; a converged one has few neighbours."""
 KEPT = 4096
 """Candidates of all generations that are handed on."""
 
@@ -43,9 +46,10 @@ def bred(
     num_candidates: int,
     rng: np.random.Generator,
 ) -> tuple[Genotypes, FloatArray]:
-    """Screen about `num_candidates` of a large space in generations: the best of each are the parents of the next.
+    """Screen `num_candidates` of a large space in generations: the best of each are the parents of the next.
 
-    The first generation is bred from `parents_ND`, a quarter of it is random. Crossover and mutation are those of NSGA-II.
+    The first generation is bred from `parents_ND`, a quarter of it is random. Crossover and mutation are those of NSGA-II. There are
+    fewer candidates where the best are so much alike that their offspring are known.
 
     Args:
         space: what may be chosen.
@@ -61,14 +65,15 @@ def bred(
     kept_ND, scores_N = np.zeros((0, len(choices_D)), dtype=GENE), np.zeros(0)
     elite_ND = parents_ND
     for generation in range(GENERATIONS):
-        num_random = size if len(elite_ND) == 0 else size // (4 if generation == 0 else 50)
-        children_ND = random_genotypes(choices_D, rng, num_random)
-        if len(elite_ND):
-            mothers_N, fathers_N = rng.integers(len(elite_ND), size=(2, size - num_random))
-            offspring_ND = crossed(elite_ND[mothers_N], elite_ND[fathers_N], probability=0.5, rng=rng)
-            children_ND = np.concatenate([children_ND, mutated(offspring_ND, choices_D, probability=1 / len(choices_D), rng=rng)])
-        children_ND = space.canonical(children_ND)
-        children_ND = _distinct(children_ND[space.valid(children_ND)], kept_ND)
+        children_ND = kept_ND[:0]
+        for _ in range(MOST_DRAWS):
+            missing = size - len(children_ND)
+            if missing == 0:
+                break
+            num_random = missing if len(elite_ND) == 0 else missing // (4 if generation == 0 else 50)
+            drawn_ND = space.canonical(_drawn(choices_D, elite_ND, rng, num_random=num_random, num_bred=missing - num_random))
+            known_ND = np.concatenate([kept_ND, children_ND])
+            children_ND = np.concatenate([children_ND, _distinct(drawn_ND[space.valid(drawn_ND)], known_ND)])
         children_ND.flags.writeable = False  # its features are remembered for the next objective
         if len(children_ND) == 0:
             continue
@@ -78,6 +83,16 @@ def bred(
         elite_ND = np.concatenate([kept_ND[:ELITE], parents_ND])
     kept_ND.flags.writeable = False
     return kept_ND, scores_N
+
+
+def _drawn(choices_D: NDArray[np.int64], elite_ND: Genotypes, rng: np.random.Generator, *, num_random: int, num_bred: int) -> Genotypes:
+    """Random candidates, then offspring of the elite; neither distinct nor canonical."""
+    random_ND = random_genotypes(choices_D, rng, num_random)
+    if num_bred == 0:
+        return random_ND
+    mothers_N, fathers_N = rng.integers(len(elite_ND), size=(2, num_bred))
+    offspring_ND = crossed(elite_ND[mothers_N], elite_ND[fathers_N], probability=0.5, rng=rng)
+    return np.concatenate([random_ND, mutated(offspring_ND, choices_D, probability=1 / len(choices_D), rng=rng)])
 
 
 def _distinct(genotypes_ND: Genotypes, known_ND: Genotypes) -> Genotypes:

@@ -18,6 +18,7 @@ from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
 from paretune.searchers.surrogate import Warp
 from paretune.searchers.told import Told
+from paretune.spaces.mobile import Mobile
 from paretune.testing.problems import constrained_front_problem, known_front_problem
 from paretune.testing.searcher import drive
 
@@ -177,6 +178,20 @@ def test_breeding_climbs_to_the_top_of_a_score():
     assert len(set(row_keys(found))) == len(found)
     assert np.all(np.diff(scores) <= 0)
     assert np.array_equal(LARGE.space.canonical(found), found)
+
+
+def test_as_many_different_candidates_are_screened_as_were_asked_for():
+    space = Mobile(input_shape=(3, 224, 224), num_classes=1000)
+    weights = [np.random.default_rng(index).standard_normal(len(decision.choices)) for index, decision in enumerate(space.decisions)]
+    seen = []
+
+    def score(rows_ND):
+        seen.append(rows_ND)
+        return sum(weights_C[rows_ND[:, index]] for index, weights_C in enumerate(weights))
+
+    bred(space, np.zeros((0, len(space.decisions)), dtype=np.int16), score, num_candidates=100_000, rng=np.random.default_rng(0))
+    assert sum(map(len, seen)) >= 99_900
+    assert all(len(set(row_keys(rows_ND))) == len(rows_ND) for rows_ND in seen)
 
 
 @settings(max_examples=30, deadline=None)

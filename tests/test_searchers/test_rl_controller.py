@@ -116,6 +116,38 @@ def test_missed_limits_earn_less_than_minus_one_in_proportion_and_failures_least
     assert rewards(batch, batch, np.ones((5, 1)), "value")[:2].tolist() == [-1.0, -2.0]
 
 
+def test_whatever_misses_its_limits_earns_less_than_any_value_within_them():
+    # A loss of 10.497 and one of 25 within the limits, as NASAIC and classification errors have them; violations of .25 and 1; a failure.
+    batch = population([[10.497], [25.0], [np.inf], [np.inf], [np.inf]], [0, 0, 0.25, 1, np.inf])
+    earned_N = rewards(batch, batch, np.ones((5, 1)), "value")
+    span = 25 - 10.497
+    assert earned_N.tolist() == pytest.approx([-10.497, -25, -25 - 0.2 * span, -25 - 0.5 * span, -25 - span])
+    # The same measure holds where the batch itself has nothing within the limits.
+    missed = batch.take(np.array([2, 4]))
+    assert rewards(missed, batch, np.ones((2, 1)), "value").tolist() == pytest.approx([-25 - 0.2 * span, -25 - span])
+    # Values above -1, as FNAS has them, leave -1 - v / (1 + v) as it is.
+    accurate = population([[-0.9], [np.inf]], [0, 0.25])
+    assert rewards(accurate, accurate, np.ones((2, 1)), "value").tolist() == pytest.approx([0.9, -1.2])
+
+
+@pytest.mark.parametrize("form", ["chebyshev", "value"])
+def test_limits_are_learned_whatever_the_rewards_are_worth(form):
+    """84 of the 4,096 meet the limit, sums up to 3; every reward is below -10. Random search would find 4 of them."""
+    problem = Problem(objectives=MERIT.objectives, constraints=(Constraint(metric="cost", upper=3.0),))
+    num_found = []
+    for seed in range(3):
+        searcher, found = RLController(SPACE, problem, seed=seed, reward=form), 0
+        for index in range(200):
+            row_D = searcher.ask(1)[0]
+            cost = float(row_D.sum())
+            found += cost <= 3
+            outcome = Outcome.OK if cost <= 3 else Outcome.INFEASIBLE
+            metrics = {"cost": cost} | ({"merit": -10.0 - cost} if outcome is Outcome.OK else {})
+            searcher.tell([Trial(ask_index=index, genotype=tuple(row_D.tolist()), outcome=outcome, metrics=metrics)])
+        num_found.append(found)
+    assert min(num_found) > 15
+
+
 def test_preferences_cover_the_simplex_evenly():
     drawn = np.array([preferences(np.random.default_rng(seed), 3) for seed in range(500)])
     assert np.allclose(drawn.sum(axis=1), 1)
