@@ -55,7 +55,6 @@ OWN = {
     "regularized_evolution": FULL,
     "lemonade": FULL,
     "rl_controller": Plan(budget=300, seeds=10),
-    "predictor_guided": FULL,
     "auto": FULL,
 }
 QUICK_OWN = dict.fromkeys(("random", "nsga2", "rl_controller"), Plan(budget=300, seeds=2)) | {"auto": Plan(budget=300, seeds=1)}

@@ -26,7 +26,7 @@ class NSGA2(Starting):
         space: what may be chosen.
         problem: objectives and constraints.
         seed: decides every draw.
-        population: survivors, and random candidates at the start.
+        population: survivors, and random candidates at the start. In `mode: sync` no more workers than these have something to do.
         crossover: probability that a child has two parents.
         mutation: probability that a gene changes; None is 1 / number of decisions. At least one gene always does.
 
@@ -44,7 +44,7 @@ class NSGA2(Starting):
         problem: Problem,
         *,
         seed: int,
-        population: int = 20,
+        population: int = 14,
         crossover: float = 0.5,
         mutation: float | None = None,
     ) -> None:
