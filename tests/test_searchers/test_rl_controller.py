@@ -200,14 +200,14 @@ def test_the_first_batch_needs_no_torch_and_batches_wait_for_each_other():
 
 @pytest.mark.parametrize(("alpha", "beta"), [(-0.07, -0.07), (0.0, -1.0)], ids=["soft", "hard"])
 def test_it_reaches_the_best_of_mnasnets_reward_on_nasbench201(data_folder, alpha, beta):
-    """All 15,625 cells with their CIFAR-10 accuracy and Pixel 3 latency, the median latency as target: within 1 % after 300 of them."""
+    """All 15,625 cells, CIFAR-10 accuracy and Pixel 3 latency, a target that one in twenty meets: within 0.5 % of the best after 300."""
     parquet = pytest.importorskip("pyarrow.parquet")
     cells = parquet.read_table(data_folder / "nb201" / "nb201.parquet")
     latencies = parquet.read_table(data_folder / "help_latency" / "nasbench201_latency.parquet")
     operations = [name for name in cells.column_names if name.startswith("op_")]
     genotypes_ND = np.stack([cells[name].to_numpy() for name in operations], axis=1)
     latency_s = dict(zip(latencies["arch_idx"].to_pylist(), (ms / 1000 for ms in latencies["pixel3"].to_pylist()), strict=True))
-    target_s = float(np.median(list(latency_s.values())))
+    target_s = float(np.quantile(list(latency_s.values()), 0.05))
     table = {
         tuple(genes): mnasnet(percent / 100, latency_s[index], target=target_s, alpha=alpha, beta=beta)
         for genes, percent, index in zip(
@@ -215,14 +215,20 @@ def test_it_reaches_the_best_of_mnasnets_reward_on_nasbench201(data_folder, alph
         )
     }
     space = TabulatedSpace([Decision(name=name, choices=tuple(range(5)), ordinal=False) for name in operations])
-    for seed in range(1):
-        searcher = RLController(space, MERIT, seed=seed)
+    near = 0.995 * max(table.values())
+    values = np.array(list(table.values()))
+    by_chance = [np.random.default_rng(seed).choice(values, 300, replace=False).max() > near for seed in range(50)]
+    assert np.mean(by_chance) < 0.5
+    best = []
+    for seed in range(10):
+        searcher = RLController(space, MERIT, seed=seed, reward="value")
         found = []
         for index in range(300):
             genes = tuple(searcher.ask(1)[0].tolist())
             found.append(table[genes])
             searcher.tell([Trial(ask_index=index, genotype=genes, outcome=Outcome.OK, metrics={"merit": found[-1]})])
-        assert max(found) > 0.99 * max(table.values())
+        best.append(max(found))
+    assert np.mean(np.array(best) > near) >= 0.8
 
 
 @pytest.mark.parametrize(

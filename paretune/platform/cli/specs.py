@@ -30,7 +30,7 @@ def list_plugins(what: str, as_json: bool) -> None:
 
 @click.command(
     short_help="Check a spec without running it.",
-    epilog=examples("paretune validate my-study.yaml", "paretune validate my-study.yaml --set budget.trials=8 --json"),
+    epilog=examples("paretune validate my-study.yaml", "paretune validate my-study.yaml --set budget.trials=200 --json"),
 )
 @spec_argument
 @set_option

@@ -18,6 +18,7 @@ from paretune.platform.spec.nodes import ListNode, Loc, MapNode, Node, Scalar, d
 from paretune.platform.spec.plugins import WRITTEN
 from paretune.platform.spec.problems import Translator
 from paretune.platform.spec.reader import read_nodes
+from paretune.platform.spec.sound import sound_part
 from paretune.platform.spec.source import decode, read_text
 from paretune.platform.spec.starts import ReadStart, read_candidates, read_starts
 from paretune.platform.spec.targets import ReadTarget, read_targets
@@ -25,6 +26,13 @@ from paretune.platform.spec.targets import ReadTarget, read_targets
 PYTHON = "spec"
 """Stands for the file where the spec came from Python."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w-]*(\[\d+\]|\.[A-Za-z_][\w-]*)*")
+
+
+class UnsoundSpec(SpecError):
+    """A spec with mistakes, and what is sound of it."""
+
+    sound: "LoadedSpec | None" = None
+    """The spec without its mistakes; None where too little is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +144,10 @@ def _validated(
         error = found
     problems = _distinct([*problems, *Translator(root, targets).problems(error, [*_crossing(root), *bad_targets, *bad_starts])])
     if problems or spec is None:
-        raise SpecError(file, problems)
+        refusal = UnsoundSpec(file, problems)
+        if (sound := sound_part(values, problems)) is not None:
+            refusal.sound = LoadedSpec(spec=sound, text=text, file=file, root=root)
+        raise refusal
     if len(spec.objectives) == 1:
         notes = [*notes, "objectives: there is one, so the front will be the single best network"]
     return LoadedSpec(spec=spec, text=text, file=file, notes=(*notes, *_unit_notes(root)), root=root)

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from paretune.core.errors import ParetuneError, SpecError, SpecProblem
 from paretune.hardware.target_files import Target, load_target, target_names
 from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
 from paretune.platform.record.ledger_copy import has_copy
 from paretune.platform.record.shared import find_shared, restore
 from paretune.platform.spec.compare import refuse_changes, spec_changes
-from paretune.platform.spec.load import LoadedSpec, load_spec, load_text, spec_from_mapping
+from paretune.platform.spec.load import LoadedSpec, UnsoundSpec, load_spec, load_text, spec_from_mapping
+from paretune.platform.spec.sound import beside
 from paretune.platform.study.creation import SpecSource, start_study
 from paretune.platform.study.plan import build_plan
 from paretune.platform.study.progress import Progress
@@ -53,12 +55,32 @@ def run(
 
 
 def read_spec(spec: str | Path | Mapping[str, object], overrides: Mapping[str, object] | None = None) -> LoadedSpec:
-    """A spec from a file or a mapping, with some fields replaced."""
-    if not isinstance(spec, Mapping):
-        return load_spec(spec, overrides=overrides, read_start=start_reader(Path(spec).parent))
-    read_start = start_reader(Path())
-    loaded = spec_from_mapping(spec, read_start=read_start)
-    return load_text(loaded.text, file=loaded.file, overrides=overrides, read_start=read_start) if overrides else loaded
+    """A spec from a file or a mapping, with some fields replaced.
+
+    Raises:
+        SpecError: with every mistake, also those that show when what is sound of the spec is built.
+    """
+    try:
+        if not isinstance(spec, Mapping):
+            return load_spec(spec, overrides=overrides, read_start=start_reader(Path(spec).parent))
+        read_start = start_reader(Path())
+        loaded = spec_from_mapping(spec, read_start=read_start)
+        return load_text(loaded.text, file=loaded.file, overrides=overrides, read_start=read_start) if overrides else loaded
+    except UnsoundSpec as error:
+        raise SpecError(error.file, [*error.problems, *_mistakes_beside(error)]) from error
+
+
+def _mistakes_beside(error: UnsoundSpec) -> list[SpecProblem]:
+    """What is wrong with the plan of what is sound of a spec."""
+    if error.sound is None:
+        return []
+    try:
+        build_plan(error.sound)
+    except SpecError as found:
+        return beside(error.problems, found.problems)
+    except ParetuneError:
+        pass  # a device that does not answer, say: what is known to be wrong comes first
+    return []
 
 
 def recorded_spec(header: Header, overrides: Mapping[str, object] | None = None, *, fresh: bool = False) -> LoadedSpec:

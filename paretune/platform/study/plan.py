@@ -43,6 +43,9 @@ from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
 
+WHOLE_GROUPS = ("population", "initial", "batch")
+"""Options of searchers that are a number of candidates asked together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -100,7 +103,8 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
     spec = loaded.spec
     task = builder.create(TASKS, ("task",), spec.task, spec.task.name)
     hardware = plan_hardware(builder)
-    evaluation = _evaluation(builder, task, hardware)
+    bare_space = _space(builder, task, hardware)
+    evaluation = None if task is None or bare_space is None else builder.evaluation(task, bare_space, hardware.devices)
     costs = None if evaluation is None else candidate_costs(builder, evaluation.space, hardware)
     all_there = task is not None and hardware.complete
     metrics = all_metrics(builder, task, hardware)
@@ -110,7 +114,7 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
         builder.add(goal_problems(spec, metrics))
     problem = _problem(spec, costs)
     space = None if costs is None else costs.space
-    searcher_options = _searcher_options(builder, space, problem)
+    searcher_options = _searcher_options(builder, bare_space if space is None else space, problem)
     start_SD = None if space is None else plan_start(builder, space)
     builder.add((feature_problems(searcher_options, metrics, scored=isinstance(task, ScoringTask)), []))
     ladder = _ladder(builder)
@@ -145,15 +149,15 @@ def build_plan(loaded: LoadedSpec, *, thorough: bool = False) -> Plan:
     )
 
 
-def _evaluation(builder: Builder, task: Task | None, hardware: HardwarePlan) -> EvaluationPlan | None:
-    """How candidates are evaluated; None where task or space have mistakes."""
+def _space(builder: Builder, task: Task | None, hardware: HardwarePlan) -> SearchSpace | None:
+    """The networks that the spec names; None where task or space have mistakes."""
     if task is None:
         return None
     chosen = builder.loaded.spec.space
     supplied = {"input_shape": task.input_shape, "num_classes": task.num_classes}
-    space = builder.create(SPACES, ("space",), chosen, chosen.name, **supplied)
+    space: SearchSpace | None = builder.create(SPACES, ("space",), chosen, chosen.name, **supplied)
     check_judged(builder, task, space, hardware)
-    return None if space is None else builder.evaluation(task, space, hardware.devices)
+    return space
 
 
 def _problem(spec: StudySpec, costs: CandidateCosts | None) -> Problem:
@@ -178,13 +182,18 @@ def _searcher_options(builder: Builder, space: SearchSpace | None, problem: Prob
         check_can_start(builder, made)
         if isinstance(choice := getattr(made, "choice", None), str):
             builder.notes.append(f"searcher: {choice}")
-    population, trials = options.get("population"), spec.budget.trials
-    if isinstance(population, int) and trials is not None and population > trials:
-        message = f"population {population} needs at least {population} trials; budget.trials is {trials}"
-        loc: Loc = ("searcher", "population")
-        _, _, followed = find(builder.loaded.root, loc)
-        builder.problems.append(builder.loaded.problem(loc if followed == len(loc) else ("searcher",), message))
+    builder.add((_group_problems(options, spec.budget.trials), []))
     return options
+
+
+def _group_problems(options: Mapping[str, Any], trials: int | None) -> list[tuple[Loc, str]]:
+    """Groups of candidates of which the searcher would see no end: it would ask at random until the budget is spent."""
+    groups = {name: options.get(name) for name in WHOLE_GROUPS}
+    return [
+        (("searcher", name), f"{name} {count} needs at least {count} trials; budget.trials is {trials}")
+        for name, count in groups.items()
+        if isinstance(count, int) and trials is not None and count > trials
+    ]
 
 
 def _derived(builder: Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetric, ...]:
