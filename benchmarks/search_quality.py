@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from goals import Goal, report_goals
 from search_runs import MARKS, PeerProcess, Run, search
@@ -143,17 +143,16 @@ def not_above(one: Figure, other: Figure) -> float:
 
 
 def cpu_share(store: Store, tasks: Iterable[str]) -> float:
-    """Largest ratio of the CPU time of `auto` to Optuna GP's on a task, the fastest run of each; NaN where `auto` was not run.
-
-    Runs are added over months on whatever machine there is, and a slow one says nothing of the method.
-    """
+    """Largest ratio of the CPU time of `auto` to Optuna GP's on a task, first 100 evaluations, median runs; NaN where one is missing."""
     pairs = [(store.of(task, "auto"), store.of(task, "optuna_gp")) for task in tasks]
     shares = [_cpu_ms(own) / _cpu_ms(peer) for own, peer in pairs if peer]
     return math.nan if not shares or any(math.isnan(share) for share in shares) else max(shares)
 
 
 def _cpu_ms(runs: Sequence[Run]) -> float:
-    return min((run.cpu_ms for run in runs), default=math.nan)
+    early = [run.early_cpu_ms or (run.cpu_ms if len(run.volumes) == 1 else None) for run in runs]
+    known = [value for value in early if value is not None]
+    return median(known) if known else math.nan
 
 
 def options() -> argparse.Namespace:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class Run:
     """Share of the evaluations whose network had been evaluated before."""
     cpu_ms: float
     """CPU milliseconds of ask and tell, mean over the evaluations."""
+    early_cpu_ms: float | None = None
+    """The same over those up to the first mark; None in old files."""
     optimum_at: int | None
     """Evaluation, from 1, that found the optimum of the only objective; None with several objectives or if it was not found."""
 
@@ -41,7 +44,8 @@ class Run:
         """Rounded, for a file."""
         fields = asdict(self)
         fields["volumes"], fields["recalls"] = ([round(value, 5) for value in fields[name]] for name in ("volumes", "recalls"))
-        return fields | {"repeats": round(self.repeats, 4), "cpu_ms": round(self.cpu_ms, 4)}
+        early_cpu_ms = None if self.early_cpu_ms is None else round(self.early_cpu_ms, 4)
+        return fields | {"repeats": round(self.repeats, 4), "cpu_ms": round(self.cpu_ms, 4), "early_cpu_ms": early_cpu_ms}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Run":
@@ -53,20 +57,27 @@ def search(task: SearchTask, name: str, *, seed: int, budget: int) -> Run:
     """One of our searchers as `mode: sync` runs it: before ask number i it was told the first `tells_before(i)` results and no more."""
     searcher: Searcher = SEARCHERS.create(name, task.space, task.problem, seed=seed)
     trials: list[Trial] = []
-    told, spent_ns = 0, 0
+    told = 0
+    cpu_s_N: list[float] = []
     while len(trials) < budget:
-        start = time.process_time_ns()
+        start_ns = _searching_ns(task)
         needed = searcher.tells_before(len(trials))
         searcher.tell(trials[told:needed])
         count = 1
         while len(trials) + count < budget and searcher.tells_before(len(trials) + count) == needed:
             count += 1
         rows_ND = searcher.ask(count)
-        told, spent_ns = needed, spent_ns + time.process_time_ns() - start
+        told = needed
         if len(rows_ND) == 0:
             break
+        cpu_s_N += [(cpu_s_N[-1] if cpu_s_N else 0.0) + (_searching_ns(task) - start_ns) / 1e9] * len(rows_ND)
         trials += [task.trial(len(trials) + index, row_D) for index, row_D in enumerate(rows_ND)]
-    return judged(task, np.array([trial.genotype for trial in trials], dtype=GENE), seed=seed, cpu_s=spent_ns / 1e9)
+    return judged(task, np.array([trial.genotype for trial in trials], dtype=GENE), seed=seed, cpu_s_N=cpu_s_N)
+
+
+def _searching_ns(task: SearchTask) -> int:
+    """CPU time of this process without what makes a table a space; peers are spared that, too."""
+    return time.process_time_ns() - getattr(task.space, "projecting_ns", 0)
 
 
 class PeerProcess:
@@ -100,13 +111,15 @@ class PeerProcess:
         }
         proposal = self._order({"start": order})
         evaluated, cpu_s, asked = [], proposal["cpu_s"], 1
+        cpu_s_N: list[float] = []
         while True:
             genotype_1D = task.space.canonical(np.array([proposal["ask"]], dtype=GENE))
             valid = bool(task.space.valid(genotype_1D)[0])
             if valid:
                 evaluated.append(genotype_1D[0])
+                cpu_s_N.append(cpu_s)
             if len(evaluated) == budget or asked > MOST_INVALID * budget:
-                return judged(task, np.array(evaluated), seed=seed, cpu_s=cpu_s)
+                return judged(task, np.array(evaluated), seed=seed, cpu_s_N=cpu_s_N)
             told = task.minimised_signal(genotype_1D)[0] if valid else task.problem.reference
             proposal = self._order({"tell": told.tolist()})
             cpu_s, asked = cpu_s + proposal["cpu_s"], asked + 1
@@ -126,8 +139,15 @@ class PeerProcess:
         return answer
 
 
-def judged(task: SearchTask, evaluated_ND: Genotypes, *, seed: int, cpu_s: float) -> Run:
-    """What the evaluations of a search were worth at each mark that they reach."""
+def judged(task: SearchTask, evaluated_ND: Genotypes, *, seed: int, cpu_s_N: Sequence[float]) -> Run:
+    """What the evaluations of a search were worth at each mark that they reach.
+
+    Args:
+        task: says what they are worth.
+        evaluated_ND: canonical genotypes, in the order of the evaluations.
+        seed: of the search.
+        cpu_s_N: CPU seconds of the search until each was proposed.
+    """
     marks = [mark for mark in MARKS if mark <= len(evaluated_ND)] or [len(evaluated_ND)]
     qualities = [task.quality(evaluated_ND[:mark]) for mark in marks]
     optimum_at = None
@@ -139,6 +159,7 @@ def judged(task: SearchTask, evaluated_ND: Genotypes, *, seed: int, cpu_s: float
         volumes=tuple(volume for volume, _ in qualities),
         recalls=tuple(recall for _, recall in qualities),
         repeats=1 - len(set(row_keys(evaluated_ND))) / len(evaluated_ND),
-        cpu_ms=1000 * cpu_s / len(evaluated_ND),
+        cpu_ms=1000 * cpu_s_N[-1] / len(cpu_s_N),
+        early_cpu_ms=1000 * cpu_s_N[marks[0] - 1] / marks[0],
         optimum_at=optimum_at,
     )

@@ -8,6 +8,7 @@ Legend: N genotypes, D decisions, R rows of a table, M objectives, F points of a
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -54,6 +55,8 @@ class RowsSpace:
     def __init__(self, name: str, decisions: Sequence[Decision], rows_RD: Genotypes, *, nearest: bool = False) -> None:
         self.name, self.decisions, self.rows_RD, self.size = name, tuple(decisions), rows_RD, len(rows_RD)
         self._choices_D, self._nearest = num_choices(self.decisions), nearest
+        self.projecting_ns = 0
+        """CPU time of finding nearest rows: what makes the table a space, not a searcher's work."""
         self._onehot_RC = self._onehot(rows_RD)
         self._known = {row.tobytes(): index for index, row in enumerate(rows_RD)}
         counts = self._choices_D.tolist()
@@ -70,10 +73,12 @@ class RowsSpace:
         contiguous_ND = np.ascontiguousarray(genotypes_ND, dtype=GENE)
         rows_N = np.array([self._known.get(row.tobytes(), -1) for row in contiguous_ND], dtype=np.int64)
         if self._nearest:
+            start_ns = time.process_time_ns()
             missing = np.flatnonzero(rows_N < 0)
             for start in range(0, len(missing), 1024):
                 some = missing[start : start + 1024]
                 rows_N[some] = (self._onehot(contiguous_ND[some]) @ self._onehot_RC.T).argmax(axis=1)
+            self.projecting_ns += time.process_time_ns() - start_ns
         return rows_N
 
     def canonical(self, genotypes_ND: Genotypes) -> Genotypes:

@@ -1,6 +1,6 @@
 """Genotypes as numbers: one-hot and ordinal genes, the space's own features, products of pairs, raw and pruned graphs.
 
-Legend: N genotypes, D decisions, F features, V nodes, O operations.
+Legend: N genotypes, D decisions, F features, V nodes, O operations, P pairs of operations.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,10 @@ EncodingName: TypeAlias = Literal["genes", "onehot", "space", "pairwise", "graph
 """`genes`: ordinal decisions as positions, others one-hot; `onehot`: all one-hot; `space`: what the space says itself; `pairwise`: one-hot
 and the products of every two decisions; `graph`, `pruned_graph`: what `graph_features` counts; `genes_graph`: genes and pruned graph."""
 
+REMEMBERED = 2
+"""Arrays whose features are kept: a pool and its shortlist."""
+BLOCK = 512
+"""Genotypes encoded at once: what comes between stays in the cache."""
 SAMPLED = 2048
 """Random architectures looked at to find the columns that never differ, which are left out."""
 MOST_TRIPLES = 512
@@ -33,8 +37,8 @@ MOST_PAIR_FEATURES = 4000
 class Encoding:
     """Turns genotypes of one space into features.
 
-    The features of a read-only array are remembered until another read-only array comes: a searcher screens the same pool for each of
-    its objectives, and in small spaces every round.
+    The features of the read-only arrays that came last are remembered: a searcher screens the same pool for each of its objectives, and in
+    small spaces every round.
 
     Raises:
         BadInput: the space has no such encoding.
@@ -53,7 +57,7 @@ class Encoding:
         self._used = np.flatnonzero(used_F)
         self.groups: NDArray[np.int64] = np.unique(groups_F[self._used], return_inverse=True)[1]
         """`(F,)` number of the decision, node or count that each column belongs to: one length scale each."""
-        self._known: tuple[Genotypes, Features] | None = None
+        self._known: list[tuple[Genotypes, Features]] = []
 
     @property
     def num_features(self) -> int:
@@ -62,11 +66,15 @@ class Encoding:
 
     def __call__(self, genotypes_ND: Genotypes) -> Features:
         """`(N, F)` features of canonical genotypes."""
-        if self._known is not None and self._known[0] is genotypes_ND:
-            return self._known[1]
-        features_NF = np.ascontiguousarray(self._encoded(genotypes_ND)[0][:, self._used], dtype=np.float32)
+        features_NF = next((features_NF for known_ND, features_NF in self._known if known_ND is genotypes_ND), None)
+        if features_NF is None:
+            features_NF = np.empty((len(genotypes_ND), self.num_features), dtype=np.float32)
+            for first in range(0, len(genotypes_ND), BLOCK):
+                block = slice(first, first + BLOCK)
+                features_NF[block] = self._encoded(genotypes_ND[block])[0][:, self._used]
         if not genotypes_ND.flags.writeable:
-            self._known = genotypes_ND, features_NF
+            others = [item for item in self._known if item[0] is not genotypes_ND]
+            self._known = [*others, (genotypes_ND, features_NF)][-REMEMBERED:]
         return features_NF
 
     def _encoded(self, genotypes_ND: Genotypes) -> tuple[Features, NDArray[np.int64]]:
@@ -176,8 +184,8 @@ def graph_features(space: GraphSpace, genotypes_ND: Genotypes, *, pruned: bool) 
     parts = [counts_NO, (onehot_NOV @ after_NVO).reshape(len(genotypes_ND), -1)]
     if (num_operations - 1) ** 3 <= MOST_TRIPLES:
         before_NVO = adjacency_NVV.transpose(0, 2, 1) @ onehot_NVO
-        middle = np.einsum("nva,nvb,nvc->nabc", before_NVO, onehot_NVO, after_NVO, optimize=True)
-        parts.append(middle.reshape(len(genotypes_ND), -1))
+        into_NVP = (before_NVO[:, :, :, np.newaxis] * onehot_NVO[:, :, np.newaxis, :]).reshape(*onehot_NVO.shape[:2], -1)
+        parts.append((into_NVP.transpose(0, 2, 1) @ after_NVO).reshape(len(genotypes_ND), -1))
     longest_N, ways_N = _ways(adjacency_NVV)
     parts += [longest_N[:, np.newaxis], np.log1p(ways_N)[:, np.newaxis], onehot_NVO.reshape(len(genotypes_ND), -1)]
     sizes = [part.shape[1] for part in parts]

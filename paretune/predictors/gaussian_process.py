@@ -13,7 +13,7 @@ from paretune.predictors.encoding import EncodingName, encoding_of
 from paretune.predictors.kernel import Kernel, Likelihood, tuned_kernel
 from paretune.predictors.prediction import FloatArray, IntArray, Prediction, checked_examples, not_fitted
 
-BLOCK = 8192
+BLOCK = 1024
 """Genotypes predicted at once: their covariance with the examples stays in the processor's cache."""
 
 

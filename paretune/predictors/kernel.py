@@ -97,7 +97,7 @@ class Likelihood:
 
     def __call__(self, parameters: FloatArray) -> tuple[float, FloatArray]:
         """Value and gradient at logarithmic parameters; infinite where the matrix is not positive definite."""
-        from scipy.linalg import cho_solve, cholesky
+        from scipy.linalg.lapack import dpotrf, dpotri
 
         kernel, features_NF = self.kernel(parameters), self._features_NF
         num_rows = len(features_NF)
@@ -106,12 +106,12 @@ class Likelihood:
         matern_NN = kernel.matern * (1 + root_NN + root_NN**2 / 3) * decay_NN
         total_NN = kernel.linear * self._gram_NN + matern_NN
         total_NN[np.diag_indices(num_rows)] += kernel.noise + 1e-8
-        try:
-            factor_NN = cholesky(total_NN, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
+        factor_NN, failed = dpotrf(total_NN, lower=True)
+        if failed:
             return 1e25, np.zeros_like(parameters)
-        solved_N = cho_solve((factor_NN, True), self._targets_N, check_finite=False)
-        inverse_NN = cho_solve((factor_NN, True), np.eye(num_rows), check_finite=False)
+        inverse_NN = dpotri(factor_NN, lower=True)[0]
+        inverse_NN += np.tril(inverse_NN, -1).T
+        solved_N = inverse_NN @ self._targets_N
         pull_NN = 0.5 * (inverse_NN - np.outer(solved_N, solved_N))
         slope_NN = pull_NN * (-5 / 6 * kernel.matern) * (1 + root_NN) * decay_NN
         gradient = np.empty_like(parameters)

@@ -55,7 +55,10 @@ class ImprovementGrid:
 
     def gains(self, means_NM: FloatArray, deviations_NM: FloatArray) -> FloatArray:
         """`(N,)` expected improvement of each candidate alone, in the product of the objectives' units."""
-        parts = self._integrals(means_NM, deviations_NM)
+        return self.weighted(self.integrals(means_NM, deviations_NM))
+
+    def weighted(self, parts: Sequence[FloatArray]) -> FloatArray:
+        """`(N,)` expected improvements of the candidates whose integrals these are, by this grid or by one with the same lines."""
         gains = np.tensordot(parts[0] * self._factors[0], self._open, axes=(1, 0))
         for part_NG, factors_G in zip(parts[1:], self._factors[1:], strict=True):
             gains = np.einsum("ng...,ng->n...", gains, part_NG * factors_G)
@@ -69,8 +72,8 @@ class ImprovementGrid:
             dominated = np.multiply.outer(dominated, _normal_below((before_G - mean) / deviation))
         self._open *= 1 - dominated
 
-    def _integrals(self, means_NM: FloatArray, deviations_NM: FloatArray) -> list[FloatArray]:
-        """For each objective `(N, G)`: the integral, over each interval, of the probability to be below."""
+    def integrals(self, means_NM: FloatArray, deviations_NM: FloatArray) -> list[FloatArray]:
+        """For each objective `(N, G)`: the integral, over each interval, of the probability to be below; whatever volume counts."""
         parts = []
         for objective, lines_G in enumerate(self._lines):
             deviation_N1 = deviations_NM[:, objective, np.newaxis]

@@ -23,6 +23,8 @@ SHORTLIST = 300
 """Candidates among which the batch is picked with covariances."""
 COARSE_CELLS = 576
 """Cells of the grid that orders whole pools."""
+BLOCK = 1024
+"""Candidates scored at once: what comes between stays in the cache."""
 TINY = 1e-9
 """Deviation, of the scale of the predictions, of what is taken as known."""
 
@@ -43,7 +45,7 @@ class Picker:
     def scores(self, genotypes_ND: Genotypes) -> FloatArray:
         """`(N,)` logarithm of the expected improvement times the probability of meeting the limits; larger promises more."""
         means_NM, deviations_NM = self.surrogate.predicted_objectives(genotypes_ND)
-        return self._scores(means_NM, deviations_NM, self._feasibility(genotypes_ND), COARSE_CELLS, even=False)
+        return self._scores(means_NM, deviations_NM, self._feasibility(genotypes_ND), COARSE_CELLS, (False,))[0]
 
     def pick(self, pool_ND: Genotypes, allowed_N: BoolArray, count: int, *, pending_ND: Genotypes, rng: np.random.Generator) -> Genotypes:
         """Up to `count` rows of the pool, best first.
@@ -64,7 +66,7 @@ class Picker:
             return pool_ND[self._by_rank(means_NM, feasibility_N, allowed_N, count, rng)]
         short = np.flatnonzero(allowed_N)
         for cells, most in ((COARSE_CELLS, 8 * SHORTLIST), (MOST_CELLS, max(SHORTLIST, 2 * count))):
-            scores = [self._scores(means_NM[short], deviations_NM[short], feasibility_N[short], cells, even) for even in (False, True)]
+            scores = self._scores(means_NM[short], deviations_NM[short], feasibility_N[short], cells, (False, True))
             best = [np.argsort(-np.round(scores_N, 9), kind="stable")[:most] for scores_N in scores]
             # In turn from both orders, each once.
             merged = np.stack(best, axis=1).ravel()
@@ -82,11 +84,19 @@ class Picker:
         known = self.surrogate.known
         return predicted_N if known is None else predicted_N + known.log_feasibility(genotypes_ND)
 
-    def _scores(self, means_NM: FloatArray, deviations_NM: FloatArray, feasibility_N: FloatArray, cells: int, even: bool) -> FloatArray:
+    def _scores(
+        self, means_NM: FloatArray, deviations_NM: FloatArray, feasibility_N: FloatArray, cells: int, evens: tuple[bool, ...]
+    ) -> list[FloatArray]:
+        """`(N,)` scores for each way to count volume; the grids have the same lines, so the integrals are worked out once."""
         if not self._anything_feasible():
-            return feasibility_N
-        gains_N = self._grid(means_NM, cells, even=even).gains(means_NM, deviations_NM)
-        return feasibility_N + np.log(np.maximum(gains_N, 1e-300))
+            return [feasibility_N] * len(evens)
+        grids = [self._grid(means_NM, cells, even=even) for even in evens]
+        gains_NE = np.empty((len(means_NM), len(grids)))
+        for first in range(0, len(means_NM), BLOCK):
+            block = slice(first, first + BLOCK)
+            parts = grids[0].integrals(means_NM[block], deviations_NM[block])
+            gains_NE[block] = np.stack([grid.weighted(parts) for grid in grids], axis=1)
+        return [feasibility_N + np.log(np.maximum(gains_N, 1e-300)) for gains_N in gains_NE.T]
 
     def _grid(self, means_NM: FloatArray, cells: int, *, even: bool) -> ImprovementGrid:
         """The grid over the front, with volume in the objectives' units, or `even`: alike between any two neighbours of the front."""
@@ -108,6 +118,7 @@ class Picker:
         Every other pick counts volume evenly along the front: what the objectives' units call little, at the ends above all, is found too.
         """
         joint_ND = np.concatenate([short_SD, pending_ND])
+        joint_ND.flags.writeable = False  # its features are remembered for the next objective
         means_NM, deviations_NM = self.surrogate.predicted_objectives(joint_ND)
         covariances = self.surrogate.covariances(joint_ND)
         grids = [self._grid(means_NM, MOST_CELLS, even=even) for even in (False, True)]

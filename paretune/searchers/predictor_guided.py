@@ -21,6 +21,7 @@ from paretune.searchers.batch import Acquisition, Picker, not_asked
 from paretune.searchers.features import KnownBefore, Scores, corrected
 from paretune.searchers.fidelities import Inputs
 from paretune.searchers.known_costs import Costs, KnownCosts
+from paretune.searchers.one_thread import one_thread
 from paretune.searchers.operators import best_first, crossed, mutated, random_genotypes
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
@@ -187,11 +188,10 @@ class PredictorGuided(Starting):
 
     def _plan(self, first: int, end: int) -> None:
         """Decide on the asks from `first` to `end`; those without a plan are bred."""
-        from threadpoolctl import threadpool_limits
+        import scipy.linalg  # noqa: F401 - its threads are to be found, too
 
         self._planned, self._planned_until, self._expected = {}, end, {}
-        # One thread: how sums are split decides their last digits, and so the proposals.
-        with threadpool_limits(limits=1):
+        with one_thread():
             surrogate = self._fitted()
             if surrogate is None:
                 return

@@ -73,7 +73,10 @@ def bred(
             num_random = missing if len(elite_ND) == 0 else missing // (4 if generation == 0 else 50)
             drawn_ND = space.canonical(_drawn(choices_D, elite_ND, rng, num_random=num_random, num_bred=missing - num_random))
             known_ND = np.concatenate([kept_ND, children_ND])
-            children_ND = np.concatenate([children_ND, _distinct(drawn_ND[space.valid(drawn_ND)], known_ND)])
+            new_ND = _distinct(drawn_ND[space.valid(drawn_ND)], known_ND)
+            children_ND = np.concatenate([children_ND, new_ND])
+            if len(new_ND) < missing // 10 and missing > size // 10:
+                break  # hardly anything is left to find
         children_ND.flags.writeable = False  # its features are remembered for the next objective
         if len(children_ND) == 0:
             continue

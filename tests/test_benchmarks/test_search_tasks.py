@@ -143,14 +143,15 @@ def test_a_search_told_batch_by_batch_has_no_repeats_and_its_volume_never_falls(
     run = search(task, "nsga2", seed=3, budget=300)
     assert run.repeats == 0
     assert 0 < run.volumes[0] <= run.volumes[1] <= 1
-    again = judged(task, np.zeros((4, len(known.space.decisions)), dtype=GENE), seed=0, cpu_s=0.0)
+    again = judged(task, np.zeros((4, len(known.space.decisions)), dtype=GENE), seed=0, cpu_s_N=[0.0, 0.001, 0.001, 0.002])
     assert again.repeats == 0.75
+    assert again.cpu_ms == again.early_cpu_ms == 0.5
 
 
 def test_runs_survive_their_file_and_figures_are_those_of_the_textbook(tmp_path: Path) -> None:
     """1, 2, 3 and 2, 3, 4: means 2 and 3, deviations 1; the difference has the standard error sqrt(2 / 3)."""
     store = Store(versions={"peer": "1.0"})
-    run = Run(seed=2, volumes=(0.5, 0.75), recalls=(0.0, 0.25), repeats=0.125, cpu_ms=1.5, optimum_at=None)
+    run = Run(seed=2, volumes=(0.5, 0.75), recalls=(0.0, 0.25), repeats=0.125, cpu_ms=1.5, early_cpu_ms=2.5, optimum_at=None)
     store.add("task", "method", run)
     store.write(tmp_path / "runs.json", "a command")
     assert Store.read(tmp_path / "runs.json") == store

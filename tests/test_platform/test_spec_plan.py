@@ -90,8 +90,19 @@ MISTAKES = [
     ("57", "max: 60000", "max: 10", "constraints[0]", ("none of 1,000 sampled architectures has parameters <= 10 (smallest: ",)),
     ("58", "population: 16", "population: 100", "searcher.population", ("population 100 needs at least 100 trials; budget.trials is 64",)),
     *(
-        ("58 " + option, "name: nsga2, population: 16", f"name: {name}, {option}: 90", f"searcher.{option}", (f"{option} 90 needs at least 90 trials",))
-        for name, option in (("predictor_guided", "initial"), ("predictor_guided", "batch"), ("lemonade", "initial"), ("rl_controller", "batch"))
+        (
+            "58 " + option,
+            "name: nsga2, population: 16",
+            f"name: {name}, {option}: 90",
+            f"searcher.{option}",
+            (f"{option} 90 needs at least 90 trials",),
+        )
+        for name, option in (
+            ("predictor_guided", "initial"),
+            ("predictor_guided", "batch"),
+            ("lemonade", "initial"),
+            ("rl_controller", "batch"),
+        )
     ),
     ("32 option", "population: 16", "population: 1", "searcher.population", ("must be at least 2 (got 1)",)),
     ("34", "population: 16", "mutation: 90", "searcher.mutation", ("must be between 0 and 1 (got 90.0). Did you mean 0.9?",)),
