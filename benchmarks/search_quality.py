@@ -13,14 +13,15 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import fmean, median
 
 from goals import Goal, report_goals
+from search_leads import Lead, leads, leads_table, worst_errors
 from search_runs import MARKS, PeerProcess, Run, search
-from search_store import RESULTS, Figure, Store, best_peer, group_table, table
+from search_store import RESULTS, Figure, Store, group_table, table
 from search_tasks import SearchTask, task_makers
 
 from paretune.searchers import SEARCHERS
@@ -85,18 +86,12 @@ def measure(
         yield found
 
 
-def worst_z(store: Store, method: str, peers: Sequence[str], tasks: Iterable[str], mark: int) -> float:
-    """The smallest lead of a method over the best of some peers on a task, in standard errors; NaN if the method was not run everywhere.
-
-    A peer counts no more than the bound of the task: beyond it, it was lucky with the signal's noise.
-    """
-    leads = []
-    for task in tasks:
-        best = best_peer(store, task, peers, mark)
-        if best is not None:
-            bounded = replace(best[1], mean=min(best[1].mean, task_makers()[task]().bound))
-            leads.append(store.volume(task, method, mark).z_against(bounded))
-    return math.nan if not leads or any(math.isnan(lead) for lead in leads) else min(leads)
+def all_leads(store: Store, tasks: Sequence[str]) -> dict[tuple[str, int], list[Lead]]:
+    """Of NSGA-II over the peers' NSGA-II and of `auto` over every peer, on the tasks of several objectives."""
+    bounds = {task: task_makers()[task]().bound for task in tasks if task not in SINGLE}
+    reached = [mark for mark in MARKS if any(store.volume(task, "nsga2", mark).count for task in bounds)]
+    rivals = {"nsga2": NSGA2_PEERS, "auto": tuple(PEERS)}
+    return {(method, mark): leads(store, method, peers, bounds, mark) for method, peers in rivals.items() for mark in reached}
 
 
 def found_within(runs: Sequence[Run], evaluations: int) -> float:
@@ -109,11 +104,9 @@ def goals(store: Store, tasks: Sequence[str]) -> list[Goal]:
     several = [task for task in tasks if task not in SINGLE]
     reached = [mark for mark in MARKS if any(store.volume(task, "nsga2", mark).count for task in several)]
     found = []
-    for method, peers in (("nsga2", NSGA2_PEERS), ("auto", tuple(PEERS))):
+    for (method, mark), listed in all_leads(store, tasks).items():
         label = "peers_nsga2" if method == "nsga2" else "every_peer"
-        for mark in reached:
-            lead = worst_z(store, method, peers, several, mark)
-            found.append(Goal(name=f"{method}_lead_over_{label}_at_{mark}_errors", value=lead, sense=">=", bound=KEEPS_UP))
+        found.append(Goal(name=f"{method}_lead_over_{label}_at_{mark}_errors", value=worst_errors(listed), sense=">=", bound=KEEPS_UP))
     devices = [task for task in several if task.endswith("200 epochs")]
     for mark, bound in zip(MARKS, (0.975, 0.99, 0.998), strict=True):
         if mark in reached and devices:
@@ -122,7 +115,8 @@ def goals(store: Store, tasks: Sequence[str]) -> list[Goal]:
     if MARKS[-1] in reached and devices:
         value = fmean(store.recall(task, "auto", MARKS[-1]).mean for task in devices)
         found.append(Goal(name="auto_nb201_recall_at_1000", value=value, sense=">=", bound=0.6))
-    lead = worst_z(store, "auto", ["optuna_gp"], [task for task in several if task.startswith("mobile")], MARKS[0])
+    mobile = {task: 1.0 for task in several if task.startswith("mobile")}
+    lead = worst_errors(leads(store, "auto", ["optuna_gp"], mobile, MARKS[0]))
     found += [
         Goal(name="auto_mobile_lead_over_optuna_gp_at_100_errors", value=lead, sense=">=", bound=KEEPS_UP),
         Goal(name="auto_cpu_over_optuna_gp", value=cpu_share(store, several), sense="<=", bound=0.1),
@@ -191,7 +185,8 @@ def main() -> int:
 
 
 def pages(store: Store, tasks: Sequence[str]) -> Iterator[str]:
-    """The means over devices, then a table for each task."""
+    """The leads, the means over devices, then a table for each task."""
+    yield leads_table(all_leads(store, tasks))
     for data, epochs in product(("cifar10", "cifar100"), ("200 epochs", "12 epochs")):
         group = [task for task in tasks if task.startswith(f"nb201 {data} ") and task.endswith(epochs)]
         if len(group) > 1:

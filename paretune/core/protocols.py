@@ -99,6 +99,15 @@ class GraphSpace(Protocol):
 
 
 @runtime_checkable
+class ListedSpace(GenotypeSpace, Protocol):
+    """What a search space adds where it can say which architectures it has, such as one that is cut down to a table."""
+
+    def members(self) -> Genotypes:
+        """`(size, D)` every architecture, canonical, in a fixed order."""
+        ...
+
+
+@runtime_checkable
 class NumberedSpace(Protocol):
     """What a benchmark's search space adds where its architectures have official numbers and strings."""
 

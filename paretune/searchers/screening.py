@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.genotype import GENE, Genotypes, num_choices
-from paretune.core.protocols import GenotypeSpace
+from paretune.core.protocols import GenotypeSpace, ListedSpace
 from paretune.core.rng import stream
 from paretune.searchers.operators import FloatArray, crossed, mutated, random_genotypes
 
 LARGEST_LISTED = 2**17
-"""Genotypes (before inactive decisions collapse) up to which every architecture is screened."""
+"""Genotypes (before inactive decisions collapse), or architectures that a space lists itself, up to which all are screened."""
 GENERATIONS = 5
 ELITE = 256
 """Candidates of each generation from which the next is bred."""
@@ -29,11 +29,14 @@ def listed(space: GenotypeSpace) -> Genotypes | None:
     """`(size, D)` every architecture of a small space, read-only; None for a large one."""
     choices_D = num_choices(space.decisions)
     num_genotypes = prod(int(count) for count in choices_D)
-    if num_genotypes > LARGEST_LISTED:
+    if num_genotypes <= LARGEST_LISTED:
+        genotypes_ND = np.stack(np.unravel_index(np.arange(num_genotypes), tuple(choices_D)), axis=1).astype(GENE)
+        own_N = np.all(space.canonical(genotypes_ND) == genotypes_ND, axis=1) & space.valid(genotypes_ND)
+        members_ND: Genotypes = genotypes_ND[own_N]
+    elif isinstance(space, ListedSpace) and space.size <= LARGEST_LISTED:
+        members_ND = space.members()
+    else:
         return None
-    genotypes_ND = np.stack(np.unravel_index(np.arange(num_genotypes), tuple(choices_D)), axis=1).astype(GENE)
-    own_N = np.all(space.canonical(genotypes_ND) == genotypes_ND, axis=1) & space.valid(genotypes_ND)
-    members_ND: Genotypes = genotypes_ND[own_N]
     members_ND.flags.writeable = False
     return members_ND
 

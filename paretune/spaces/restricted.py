@@ -45,14 +45,13 @@ class RestrictedSpace:
         if not space.valid(members_RD).all() or not np.array_equal(space.canonical(members_RD), members_RD):
             raise BadInput(f"only canonical genotypes of {space.name} can be listed")
         self._space = space
-        self.members = members_RD.astype(GENE)
-        """`(R, D)` the architectures that exist."""
-        self._row_of = {key: row for row, key in enumerate(row_keys(self.members))}
+        self._members_RD = members_RD.astype(GENE)
+        self._row_of = {key: row for row, key in enumerate(row_keys(self._members_RD))}
         if len(self._row_of) < len(members_RD):
             raise BadInput("an architecture is listed twice")
         self.is_sparse = len(members_RD) < SPARSE * space.size
         """Whether a genotype that is not listed stands for the nearest one that is."""
-        self._members_RF = one_hot(self.members, space.decisions).astype(np.float32)
+        self._members_RF = one_hot(self._members_RD, space.decisions).astype(np.float32)
 
     @property
     def name(self) -> str:
@@ -67,7 +66,11 @@ class RestrictedSpace:
     @property
     def size(self) -> int:
         """Number of listed architectures."""
-        return len(self.members)
+        return len(self._members_RD)
+
+    def members(self) -> Genotypes:
+        """`(R, D)` the architectures that exist."""
+        return self._members_RD.copy()
 
     def canonical(self, genotypes_ND: Genotypes) -> Genotypes:
         """`(N, D)` canonical in the whole space; in a sparse one the listed architecture that each genotype stands for."""
@@ -78,7 +81,7 @@ class RestrictedSpace:
         for start in range(0, len(strange), ROWS_AT_ONCE):
             some = strange[start : start + ROWS_AT_ONCE]
             alike_NR = one_hot(canonical_ND[some], self.decisions).astype(np.float32) @ self._members_RF.T
-            canonical_ND[some] = self.members[alike_NR.argmax(axis=1)]
+            canonical_ND[some] = self._members_RD[alike_NR.argmax(axis=1)]
         return canonical_ND
 
     def valid(self, genotypes_ND: Genotypes) -> NDArray[np.bool_]:

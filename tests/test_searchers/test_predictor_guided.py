@@ -7,18 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput, UnknownName
-from paretune.core.genotype import row_keys
+from paretune.core.genotype import num_choices, row_keys
 from paretune.core.metrics import Direction
 from paretune.core.objectives import Constraint, Objective, Problem
 from paretune.core.pareto import ParetoArchive
 from paretune.core.trial import Outcome, Trial
 from paretune.searchers.nsga2 import NSGA2
+from paretune.searchers.operators import random_genotypes
 from paretune.searchers.predictor_guided import PredictorGuided
 from paretune.searchers.rounds import Rounds
 from paretune.searchers.screening import bred, listed
 from paretune.searchers.surrogate import Warp
 from paretune.searchers.told import Told
 from paretune.spaces.mobile import Mobile
+from paretune.spaces.restricted import restricted
 from paretune.testing.problems import constrained_front_problem, known_front_problem
 from paretune.testing.searcher import drive
 
@@ -164,6 +166,25 @@ def test_small_spaces_are_listed_once_and_large_ones_are_not():
     assert len(members) == KNOWN.space.size == len(set(row_keys(members)))
     assert not members.flags.writeable
     assert listed(LARGE.space) is None
+
+
+def test_a_large_space_cut_down_to_a_table_is_screened_whole():
+    """45 decisions and 300 networks: what is screened are those, not genotypes that stand for one of them."""
+    whole = Mobile(input_shape=(3, 32, 32), num_classes=10)
+    drawn_ND = random_genotypes(num_choices(whole.decisions), np.random.default_rng(5), 300)
+    problem = Problem(objectives=(Objective(metric="value", direction=Direction.MAX, reference=0.0),))
+    cut = restricted(whole, np.unique(whole.canonical(drawn_ND), axis=0))
+    members = listed(cut)
+    assert members is not None
+    assert np.array_equal(members, cut.members())
+    searcher = PredictorGuided(cut, problem, seed=2, initial=10)
+    asked = []
+    while len(rows := searcher.ask(1)):
+        asked.append(tuple(rows[0].tolist()))
+        value = float(sum(asked[-1]))
+        searcher.tell([Trial(ask_index=len(asked) - 1, genotype=asked[-1], outcome=Outcome.OK, metrics={"value": value})])
+    assert sorted(asked) == sorted(map(tuple, members.tolist()))
+    assert np.argmax([sum(genotype) for genotype in asked]) < 60
 
 
 def test_breeding_climbs_to_the_top_of_a_score():

@@ -48,10 +48,10 @@ def test_genotype_stands_for_the_nearest_of_few() -> None:
     assert isinstance(space, RestrictedSpace)
     genotypes = random_genotypes(space, count=50, seed=4)
     for genotype, stand_in in zip(genotypes, space.canonical(genotypes), strict=True):
-        differing = (space.members != genotype).sum(axis=1)
-        assert stand_in.tolist() == space.members[differing.argmin()].tolist()
+        differing = (space.members() != genotype).sum(axis=1)
+        assert stand_in.tolist() == space.members()[differing.argmin()].tolist()
     assert space.valid(genotypes).all()
-    assert np.array_equal(space.canonical(space.members), space.members)
+    assert np.array_equal(space.canonical(space.members()), space.members())
 
 
 def test_space_of_everything_is_the_space_itself() -> None:
