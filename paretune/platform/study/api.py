@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from paretune.core.errors import ParetuneError, SpecError, SpecProblem
+from paretune.core.errors import SpecError, SpecProblem
 from paretune.hardware.target_files import Target, load_target, target_names
 from paretune.platform.record.header import Header
 from paretune.platform.record.jobs import Evaluator
@@ -78,8 +78,8 @@ def _mistakes_beside(error: UnsoundSpec) -> list[SpecProblem]:
         build_plan(error.sound)
     except SpecError as found:
         return beside(error.problems, found.problems)
-    except ParetuneError:
-        pass  # a device that does not answer, say: what is known to be wrong comes first
+    except Exception:  # nobody wrote this spec: whatever it fails on must not hide what is known to be wrong
+        return []
     return []
 
 
