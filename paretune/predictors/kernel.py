@@ -89,6 +89,7 @@ class Likelihood:
         )
         self.prior_deviation = np.concatenate([[2.0, 1.5, 2.0], np.full(self._num_groups, 1.2)])
         self._gram_NN = features_NF @ features_NF.T
+        self._squares_NF = features_NF**2
 
     def kernel(self, parameters: FloatArray) -> Kernel:
         """The kernel of logarithmic parameters."""
@@ -118,7 +119,7 @@ class Likelihood:
         gradient[0] = kernel.linear * np.vdot(pull_NN, self._gram_NN)
         gradient[1] = np.vdot(pull_NN, matern_NN)
         gradient[2] = kernel.noise * np.trace(pull_NN)
-        pulled_F = 2 * (slope_NN.sum(axis=1) @ features_NF**2) - 2 * np.einsum("nf,nf->f", features_NF, slope_NN @ features_NF)
+        pulled_F = 2 * (slope_NN.sum(axis=1) @ self._squares_NF) - 2 * np.einsum("nf,nf->f", features_NF, slope_NN @ features_NF)
         gradient[3:] = kernel.weights * np.bincount(self._groups_F, weights=pulled_F, minlength=self._num_groups)
         value = 0.5 * float(self._targets_N @ solved_N) + float(np.log(np.diag(factor_NN)).sum())
         apart = (parameters - self.prior_mean) / self.prior_deviation

@@ -4,6 +4,7 @@ Legend: N candidates, M objectives (minimised), G grid intervals of one objectiv
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -44,21 +45,32 @@ class ImprovementGrid:
         num_objectives = len(reference_M)
         most = min(MOST_INTERVALS, max(3, int(most_cells ** (1 / num_objectives))))
         self._lines = [_lines(front_KM[:, m], float(reference_M[m]), means_NM[:, m], most) for m in range(num_objectives)]
-        self._factors = []
-        for lines_G, to_natural in zip(self._lines, natural, strict=True):
-            widths_G = np.diff(to_natural(lines_G)) / np.maximum(np.diff(lines_G), 1e-300)
-            self._factors.append(np.concatenate([widths_G[:1] if len(widths_G) else [1.0], widths_G]))
+        self._factors = self._weighing(natural)
         middles = [np.concatenate([[-np.inf], (lines_G[1:] + lines_G[:-1]) / 2]) for lines_G in self._lines]
         self._open = np.ones(tuple(len(lines_G) for lines_G in self._lines))
         for point_M in front_KM:
             self._open[np.ix_(*[np.flatnonzero(middle_G >= value) for middle_G, value in zip(middles, point_M, strict=True)])] = 0.0
+
+    def recounted(self, natural: Sequence[Callable[[FloatArray], FloatArray]]) -> "ImprovementGrid":
+        """A grid of its own with the same lines, in which volume counts otherwise; their integrals are the same."""
+        other = copy(self)
+        other._factors, other._open = self._weighing(natural), self._open.copy()
+        return other
+
+    def _weighing(self, natural: Sequence[Callable[[FloatArray], FloatArray]]) -> list[FloatArray]:
+        """For each objective `(G,)`: what the width of each interval counts, in units of the width."""
+        factors = []
+        for lines_G, to_natural in zip(self._lines, natural, strict=True):
+            widths_G = np.diff(to_natural(lines_G)) / np.maximum(np.diff(lines_G), 1e-300)
+            factors.append(np.concatenate([widths_G[:1] if len(widths_G) else [1.0], widths_G]))
+        return factors
 
     def gains(self, means_NM: FloatArray, deviations_NM: FloatArray) -> FloatArray:
         """`(N,)` expected improvement of each candidate alone, in the product of the objectives' units."""
         return self.weighted(self.integrals(means_NM, deviations_NM))
 
     def weighted(self, parts: Sequence[FloatArray]) -> FloatArray:
-        """`(N,)` expected improvements of the candidates whose integrals these are, by this grid or by one with the same lines."""
+        """`(N,)` expected improvements of the candidates whose integrals these are, by this grid or by one that it was recounted from."""
         gains = np.tensordot(parts[0] * self._factors[0], self._open, axes=(1, 0))
         for part_NG, factors_G in zip(parts[1:], self._factors[1:], strict=True):
             gains = np.einsum("ng...,ng->n...", gains, part_NG * factors_G)

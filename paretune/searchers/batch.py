@@ -45,7 +45,7 @@ class Picker:
     def scores(self, genotypes_ND: Genotypes) -> FloatArray:
         """`(N,)` logarithm of the expected improvement times the probability of meeting the limits; larger promises more."""
         means_NM, deviations_NM = self.surrogate.predicted_objectives(genotypes_ND)
-        return self._scores(means_NM, deviations_NM, self._feasibility(genotypes_ND), COARSE_CELLS, (False,))[0]
+        return self._scores(means_NM, deviations_NM, self._feasibility(genotypes_ND), COARSE_CELLS)[0]
 
     def pick(self, pool_ND: Genotypes, allowed_N: BoolArray, count: int, *, pending_ND: Genotypes, rng: np.random.Generator) -> Genotypes:
         """Up to `count` rows of the pool, best first.
@@ -66,7 +66,7 @@ class Picker:
             return pool_ND[self._by_rank(means_NM, feasibility_N, allowed_N, count, rng)]
         short = np.flatnonzero(allowed_N)
         for cells, most in ((COARSE_CELLS, 8 * SHORTLIST), (MOST_CELLS, max(SHORTLIST, 2 * count))):
-            scores = self._scores(means_NM[short], deviations_NM[short], feasibility_N[short], cells, (False, True))
+            scores = self._scores(means_NM[short], deviations_NM[short], feasibility_N[short], cells)
             best = [np.argsort(-np.round(scores_N, 9), kind="stable")[:most] for scores_N in scores]
             # In turn from both orders, each once.
             merged = np.stack(best, axis=1).ravel()
@@ -84,13 +84,11 @@ class Picker:
         known = self.surrogate.known
         return predicted_N if known is None else predicted_N + known.log_feasibility(genotypes_ND)
 
-    def _scores(
-        self, means_NM: FloatArray, deviations_NM: FloatArray, feasibility_N: FloatArray, cells: int, evens: tuple[bool, ...]
-    ) -> list[FloatArray]:
-        """`(N,)` scores for each way to count volume; the grids have the same lines, so the integrals are worked out once."""
+    def _scores(self, means_NM: FloatArray, deviations_NM: FloatArray, feasibility_N: FloatArray, cells: int) -> list[FloatArray]:
+        """`(N,)` scores by each of the two ways to count volume; integrals are worked out once for both."""
         if not self._anything_feasible():
-            return [feasibility_N] * len(evens)
-        grids = [self._grid(means_NM, cells, even=even) for even in evens]
+            return [feasibility_N, feasibility_N]
+        grids = self._grids(means_NM, cells)
         gains_NE = np.empty((len(means_NM), len(grids)))
         for first in range(0, len(means_NM), BLOCK):
             block = slice(first, first + BLOCK)
@@ -98,17 +96,16 @@ class Picker:
             gains_NE[block] = np.stack([grid.weighted(parts) for grid in grids], axis=1)
         return [feasibility_N + np.log(np.maximum(gains_N, 1e-300)) for gains_N in gains_NE.T]
 
-    def _grid(self, means_NM: FloatArray, cells: int, *, even: bool) -> ImprovementGrid:
-        """The grid over the front, with volume in the objectives' units, or `even`: alike between any two neighbours of the front."""
+    def _grids(self, means_NM: FloatArray, cells: int) -> tuple[ImprovementGrid, ImprovementGrid]:
+        """Two grids over the front: with volume in the objectives' units, and alike between any two neighbours of the front."""
         good_N = (self.told.violations <= 0) & np.isfinite(self.told.points).all(axis=1)
         front_KM = np.unique(self.told.points[good_N], axis=0)
         front_KM = self.surrogate.points(front_KM[non_dominated(front_KM)])
         reference_M = self.surrogate.points(self.problem.reference[np.newaxis])[0]
-        natural = [
-            _evened(np.append(front_KM[:, m], reference_M[m])) if even else model.warp.natural
-            for m, model in enumerate(self.surrogate.objectives)
-        ]
-        return ImprovementGrid(front_KM, reference_M, means_NM, natural, most_cells=cells)
+        natural = [model.warp.natural for model in self.surrogate.objectives]
+        evened = [_evened(np.append(front_KM[:, m], reference_M[m])) for m in range(len(reference_M))]
+        grid = ImprovementGrid(front_KM, reference_M, means_NM, natural, most_cells=cells)
+        return grid, grid.recounted(evened)
 
     def _greedily(
         self, short_SD: Genotypes, feasibility_S: FloatArray, count: int, pending_ND: Genotypes, rng: np.random.Generator
@@ -121,7 +118,7 @@ class Picker:
         joint_ND.flags.writeable = False  # its features are remembered for the next objective
         means_NM, deviations_NM = self.surrogate.predicted_objectives(joint_ND)
         covariances = self.surrogate.covariances(joint_ND)
-        grids = [self._grid(means_NM, MOST_CELLS, even=even) for even in (False, True)]
+        grids = self._grids(means_NM, MOST_CELLS)
         doubts = _Doubts(deviations_NM, covariances)
         for row in range(len(short_SD), len(joint_ND)):
             for grid in grids:
