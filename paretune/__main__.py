@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 STOPPED_EXIT = 130
@@ -39,7 +40,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def _say(reason: str) -> None:
-    os.write(2, f"paretune: {reason}\n".encode())  # not print: the signal may have come in the middle of one
+    with suppress(OSError):  # of a terminal that is gone
+        os.write(2, f"paretune: {reason}\n".encode())  # not print: the signal may have come in the middle of one
 
 
 if __name__ == "__main__":

@@ -136,5 +136,5 @@ def index_of(decision: Decision, value: Choice) -> int:
 def row_keys(genotypes_ND: Genotypes) -> list[bytes]:
     """A hashable key for each row, equal exactly where the rows are equal."""
     contiguous = np.ascontiguousarray(genotypes_ND, dtype=GENE)
-    content, width = contiguous.tobytes(), contiguous.strides[0] if contiguous.size else 0
+    content, width = contiguous.tobytes(), contiguous.itemsize * contiguous.shape[1]
     return [content[row * width : (row + 1) * width] for row in range(len(contiguous))]

@@ -95,15 +95,14 @@ class Registry:
 
         Raises:
             UnknownName: no such plugin.
-            BadInput: it cannot be loaded, or its signature names types that are not imported when it runs.
+            BadInput: it cannot be loaded, or its signature names types that cannot be found when it runs.
         """
         factory = self.factory(name)
         try:
             hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
-        except NameError as error:
-            raise BadInput(
-                f"{self.kind} '{name}': {error}, and its signature needs it; import it outside 'if TYPE_CHECKING', too"
-            ) from error
+        except (NameError, AttributeError, SyntaxError, TypeError) as error:
+            advice = "; import it outside 'if TYPE_CHECKING', too" if isinstance(error, NameError) else ""
+            raise BadInput(f"{self.kind} '{name}': {error}, and its signature needs it{advice}") from error
         return tuple(
             Option(name=parameter.name, annotation=hints.get(parameter.name, Any), default=parameter.default)
             for parameter in inspect.signature(factory).parameters.values()

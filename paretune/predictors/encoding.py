@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.by_array import ByArray
 from paretune.core.errors import BadInput
 from paretune.core.genotype import GENE, Decision, Genotypes, num_choices
 from paretune.core.option_checks import one_of
@@ -22,8 +23,6 @@ EncodingName: TypeAlias = Literal["genes", "onehot", "space", "pairwise", "graph
 """`genes`: ordinal decisions as positions, others one-hot; `onehot`: all one-hot; `space`: what the space says itself; `pairwise`: one-hot
 and the products of every two decisions; `graph`, `pruned_graph`: what `graph_features` counts; `genes_graph`: genes and pruned graph."""
 
-REMEMBERED = 2
-"""Arrays whose features are kept: a pool and its shortlist."""
 BLOCK = 512
 """Genotypes encoded at once: what comes between stays in the cache."""
 SAMPLED = 2048
@@ -37,8 +36,7 @@ MOST_PAIR_FEATURES = 4000
 class Encoding:
     """Turns genotypes of one space into features.
 
-    The features of the read-only arrays that came last are remembered: a searcher screens the same pool for each of its objectives, and in
-    small spaces every round.
+    The features of the read-only arrays that came last are remembered.
 
     Raises:
         BadInput: the space has no such encoding.
@@ -57,7 +55,7 @@ class Encoding:
         self._used = np.flatnonzero(used_F)
         self.groups: NDArray[np.int64] = np.unique(groups_F[self._used], return_inverse=True)[1]
         """`(F,)` number of the decision, node or count that each column belongs to: one length scale each."""
-        self._known: list[tuple[Genotypes, Features]] = []
+        self._known: ByArray[Features] = ByArray()
 
     @property
     def num_features(self) -> int:
@@ -66,15 +64,13 @@ class Encoding:
 
     def __call__(self, genotypes_ND: Genotypes) -> Features:
         """`(N, F)` features of canonical genotypes."""
-        features_NF = next((features_NF for known_ND, features_NF in self._known if known_ND is genotypes_ND), None)
-        if features_NF is None:
-            features_NF = np.empty((len(genotypes_ND), self.num_features), dtype=np.float32)
-            for first in range(0, len(genotypes_ND), BLOCK):
-                block = slice(first, first + BLOCK)
-                features_NF[block] = self._encoded(genotypes_ND[block])[0][:, self._used]
-        if not genotypes_ND.flags.writeable:
-            others = [item for item in self._known if item[0] is not genotypes_ND]
-            self._known = [*others, (genotypes_ND, features_NF)][-REMEMBERED:]
+        return self._known(genotypes_ND, lambda: self._features(genotypes_ND))
+
+    def _features(self, genotypes_ND: Genotypes) -> Features:
+        features_NF = np.empty((len(genotypes_ND), self.num_features), dtype=np.float32)
+        for first in range(0, len(genotypes_ND), BLOCK):
+            block = slice(first, first + BLOCK)
+            features_NF[block] = self._encoded(genotypes_ND[block])[0][:, self._used]
         return features_NF
 
     def _encoded(self, genotypes_ND: Genotypes) -> tuple[Features, NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.by_array import ByArray
 from paretune.core.genotype import GENE, Decision, Genotypes
 from paretune.core.metrics import EPOCHS_METRIC
 from paretune.core.protocols import GenotypeSpace, Graphs, GraphSpace
@@ -70,7 +71,7 @@ class Inputs:
         self._space: GenotypeSpace = space
         if fidelities:
             self._space = RungGraphSpace(space, fidelities) if isinstance(space, GraphSpace) else RungSpace(space, fidelities)
-        self._known: tuple[Genotypes, Genotypes] | None = None
+        self._lifted: ByArray[Genotypes] = ByArray()
 
     def usable(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of some predictors that see the epochs, or all of them where none does."""
@@ -102,11 +103,10 @@ class Inputs:
         """`(N, D)` or `(N, D + 1)`: what a predictor reads of candidates that would be trained fully."""
         if not self.fidelities or self.is_blind(name):
             return genotypes_ND
-        if self._known is not None and self._known[0] is genotypes_ND:
-            return self._known[1]
+        return self._lifted(genotypes_ND, lambda: self._with_top_rung(genotypes_ND))
+
+    def _with_top_rung(self, genotypes_ND: Genotypes) -> Genotypes:
         top_N1 = np.full((len(genotypes_ND), 1), len(self.fidelities) - 1, dtype=GENE)
         lifted_ND = np.concatenate([genotypes_ND, top_N1], axis=1)
-        if not genotypes_ND.flags.writeable:  # a pool that comes again: its features are remembered by the array
-            lifted_ND.flags.writeable = False
-            self._known = genotypes_ND, lifted_ND
+        lifted_ND.flags.writeable = genotypes_ND.flags.writeable  # a pool that comes again: its features are remembered by the array
         return lifted_ND

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.core.by_array import ByArray
 from paretune.core.genotype import Genotypes, num_choices
 from paretune.core.objectives import Problem
 from paretune.core.protocols import GenotypeSpace
@@ -41,17 +42,15 @@ class KnownCosts:
         self.names = tuple(metric for metric in problem.metrics if metric in given)
         """Metrics of the problem that are known."""
         self._limits = [constraint for constraint in problem.constraints if constraint.metric in self.names]
-        self._remembered: tuple[Genotypes, dict[str, FloatArray]] | None = None
+        self._known: ByArray[dict[str, FloatArray]] = ByArray()
 
     def of(self, genotypes_ND: Genotypes) -> dict[str, FloatArray]:
         """`(N,)` of each known metric, of canonical valid genotypes."""
-        if self._remembered is not None and self._remembered[0] is genotypes_ND:
-            return self._remembered[1]
+        return self._known(genotypes_ND, lambda: self._worked_out(genotypes_ND))
+
+    def _worked_out(self, genotypes_ND: Genotypes) -> dict[str, FloatArray]:
         chunks = [self._of_chunk(genotypes_ND[start : start + CHUNK]) for start in range(0, len(genotypes_ND), CHUNK)]
-        values = {name: np.concatenate([chunk[name] for chunk in chunks]) if chunks else np.zeros(0) for name in self.names}
-        if not genotypes_ND.flags.writeable:
-            self._remembered = genotypes_ND, values
-        return values
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) if chunks else np.zeros(0) for name in self.names}
 
     def _of_chunk(self, genotypes_ND: Genotypes) -> dict[str, FloatArray]:
         found = self._costs(genotypes_ND) if self._costs is not None and self.names else {}

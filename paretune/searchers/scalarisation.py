@@ -59,7 +59,7 @@ def rewards(batch: Population, known: Population, preferences_NM: FloatArray, fo
     Within the limits: the share of the known feasible candidates that are worth less, as -1 to 1, so that no unit and no scale
     matters; the objective itself where the form is `value`. Beyond them: -1 less v / (1 + v) for a violation of v, which is close to
     -1 - v, the reward of FNAS, and still tells the far from the farther. What failed earns -2. Where values of the form `value` lie
-    below -1, both come below the least of them, by up to as much as the known ones span.
+    below -1, both come below the least of them, by up to as much as the known ones span, or by up to 1 where that is more.
     """
     violations_N = batch.violations
     shares_N = np.divide(violations_N, 1 + violations_N, out=np.ones_like(violations_N), where=np.isfinite(violations_N))

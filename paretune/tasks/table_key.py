@@ -88,9 +88,14 @@ def _official_numbers(name: str, column: Column) -> Column:
     empty = next((row for row, cell in enumerate(cells) if _is_empty(cell)), None)
     if empty is not None:
         raise BadInput(f"column '{name}' is empty in row {empty}; every row needs its official number")
-    if column.dtype.kind not in "iu":
-        raise BadInput(f"column '{name}' holds {cells[0]!r} in row 0; official numbers are integers")
-    return column
+    if column.dtype.kind in "iu":
+        return column
+    if not cells:
+        return np.zeros(0, dtype=np.int64)
+    if column.dtype.kind == "f" and all(cell.is_integer() for cell in cells):
+        return column.astype(np.int64)
+    row = next((row for row, cell in enumerate(cells) if not (isinstance(cell, float) and cell.is_integer())), 0)
+    raise BadInput(f"column '{name}' holds {cells[row]!r} in row {row}; official numbers are integers")
 
 
 def _is_empty(cell: object) -> bool:

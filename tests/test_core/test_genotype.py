@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import BadInput
 from paretune.core.genotype import (
+    GENE,
     Decision,
     NamedGenotype,
     as_genotypes,
@@ -164,3 +165,14 @@ def test_what_json_cannot_hold_has_no_fingerprint(value):
 def test_drawn_decisions_are_immutable_records(decision):
     with pytest.raises(AttributeError):
         decision.name = "other"
+
+
+def test_rows_have_equal_keys_exactly_where_they_are_equal_however_the_array_lies_in_memory() -> None:
+    rows = np.array([[1, 2, 3], [1, 2, 4], [1, 2, 3]], dtype=GENE)
+    first, second, third = row_keys(rows)
+    assert first == third != second
+    assert row_keys(rows[0][np.newaxis]) == row_keys(rows[:1][::-1]) == [first]
+    assert row_keys(np.broadcast_to(rows[1], (2, 3))) == [second, second]
+    assert row_keys(np.asfortranarray(rows)) == row_keys(rows.astype(np.int64)) == [first, second, third]
+    assert row_keys(rows[:0]) == []
+    assert row_keys(rows[:, :0]) == [b"", b"", b""]

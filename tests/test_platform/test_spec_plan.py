@@ -89,21 +89,6 @@ MISTAKES = [
     ("55 stride", "digits_conv}", "digits_conv, strides: [4]}", "space.strides", ("reduce the map by 64",)),
     ("57", "max: 60000", "max: 10", "constraints[0]", ("none of 1,000 sampled architectures has parameters <= 10 (smallest: ",)),
     ("58", "population: 16", "population: 100", "searcher.population", ("population 100 needs at least 100 trials; budget.trials is 64",)),
-    *(
-        (
-            "58 " + option,
-            "name: nsga2, population: 16",
-            f"name: {name}, {option}: 90",
-            f"searcher.{option}",
-            (f"{option} 90 needs at least 90 trials",),
-        )
-        for name, option in (
-            ("predictor_guided", "initial"),
-            ("predictor_guided", "batch"),
-            ("lemonade", "initial"),
-            ("rl_controller", "batch"),
-        )
-    ),
     ("32 option", "population: 16", "population: 1", "searcher.population", ("must be at least 2 (got 1)",)),
     ("34", "population: 16", "mutation: 90", "searcher.mutation", ("must be between 0 and 1 (got 90.0). Did you mean 0.9?",)),
 ]
@@ -120,6 +105,19 @@ def test_mistake_that_the_plugins_show_is_told_at_its_field(row: str, old: str, 
     for word in words:
         assert word in problems[0].message, str(refused.value)
     assert len(refused.value.problems) == 1, str(refused.value)
+
+
+@pytest.mark.parametrize("searcher", ["nsga2", "lemonade, initial: 90", "auto", "rl_controller, batch: 64"])
+def test_a_budget_that_is_spent_before_anything_is_learned_is_noted(searcher: str) -> None:
+    trials = 64 if ":" in searcher else 8
+    few = build_plan(loaded(("name: nsga2, population: 16", f"name: {searcher}"), ("trials: 64", f"trials: {trials}")))
+    assert f"searcher: with {trials} trials all candidates are drawn at random, before the first result is looked at" in few.notes
+
+
+@pytest.mark.parametrize("searcher", ["random", "nsga2", "predictor_guided, initial: 20, batch: 70", "regularized_evolution"])
+def test_a_searcher_that_learns_or_never_does_is_not_noted(searcher: str) -> None:
+    plan = build_plan(loaded(("name: nsga2, population: 16", f"name: {searcher}")))
+    assert not [note for note in plan.notes if "at random" in note]
 
 
 def test_several_mistakes_of_plugins_are_told_at_once() -> None:

@@ -37,9 +37,17 @@ TOGETHER = [
     ([("trials: 64", "trials: many"), UNMEASURED, CROWDED], ["budget.trials", "objectives[1].metric"]),
     ([("tracking:", "tracing:"), ("digits_conv}", "digits_conv, kernels: [4]}")], ["space.kernels", "tracing"]),
     ([("max: 60000", "mux: 60000"), CROWDED], ["constraints[0].mux", "searcher.population"]),
+    ([("seed: 1 ", "seed: x "), CROWDED], ["searcher.population", "seed"]),
+    ([("training: {epochs: 5}", "training: {}"), CROWDED], ["searcher.population", "training.epochs"]),
+    (
+        [("goal: min", "goal: up"), ("reference: 0.2", "reference: many"), ("digits_conv}", "digits_conv, kernels: [4]}")],
+        ["objectives[1].goal", "objectives[1].reference", "space.kernels"],
+    ),
     # What depends on the broken section is not judged: the metrics of another task, of hardware that is not there.
     ([("name: digits}", "name: digitz}"), UNMEASURED, CROWDED], ["task.name"]),
     ([("kind: host", "kind: hosd"), UNMEASURED], ["hardware.host.kind"]),
+    ([("hardware:", "hardwares:")], ["hardwares"]),
+    ([("hardware:", "devices:"), ("digits_conv}", "digits_conv, kernels: [4]}")], ["devices", "space.kernels"]),
 ]
 
 

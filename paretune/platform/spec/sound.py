@@ -14,17 +14,20 @@ from paretune.platform.spec.plugins import WRITTEN
 STAND_INS: Mapping[str, Any] = {
     "version": Scalar(text="1", quoted=False),
     "name": Scalar(text="unnamed", quoted=False),
+    "seed": Scalar(text="1", quoted=False),
     "budget": {"trials": Scalar(text="1000000", quoted=False)},
 }
 """What stands in for a section that a spec cannot do without and that hardly anything else depends on."""
 NEEDED: Mapping[str, dict[str, Any]] = {"training": {"epochs": Scalar(text="10", quoted=False)}}
 """Fields of the same kind within a section."""
 DEPENDENT: Mapping[str, tuple[str, ...]] = {
-    "task": ("hardware", "derived", "objectives", "constraints", "fidelity", "training", "final", "searcher"),
-    "space": ("constraints", "searcher"),
-    "hardware": ("derived", "objectives", "constraints", "searcher"),
+    "task": ("space", "hardware", "derived", "objectives", "constraints", "fidelity", "training", "final", "searcher"),
+    "space": ("task", "hardware", "constraints", "searcher"),
+    "hardware": ("derived", "objectives", "constraints", "training", "final", "searcher"),
     "derived": ("objectives", "constraints", "searcher"),
-    "training": ("fidelity", "final"),
+    "objectives": ("constraints", "searcher"),
+    "constraints": ("objectives",),
+    "training": ("task", "fidelity", "final"),
 }
 """Section -> sections that can only be judged where it is sound."""
 
@@ -37,13 +40,13 @@ def sound_part(values: Mapping[str, Any], problems: Iterable[SpecProblem]) -> St
         problems: found in it.
     """
     mended = dict(values)
-    ways = [_way(problem.path) for problem in problems]
+    ways = {_way(problem.path) for problem in problems}
     # Later items of a list first, so that the earlier ones keep their numbers.
     for section, part in sorted(ways, key=lambda way: (way[0], str(way[1]).zfill(6)), reverse=True):
         held = mended.get(section)
         if section in STAND_INS:
             mended[section] = STAND_INS[section]
-        elif isinstance(held, dict) and part in held and part not in ("name", "kind"):
+        elif isinstance(held, dict) and (part in held or part in NEEDED.get(section, ())) and part not in ("name", "kind"):
             mended[section] = NEEDED.get(section, {}) | {name: item for name, item in held.items() if name != part}
         elif isinstance(held, list) and isinstance(part, int) and part < len(held):
             mended[section] = held[:part] + held[part + 1 :]
@@ -55,9 +58,12 @@ def sound_part(values: Mapping[str, Any], problems: Iterable[SpecProblem]) -> St
         return None
 
 
-def beside(known: Iterable[SpecProblem], more: Iterable[SpecProblem]) -> list[SpecProblem]:
+def beside(known: Iterable[SpecProblem], more: Iterable[SpecProblem], sound: StudySpec) -> list[SpecProblem]:
     """Those of `more`, found in the sound part of a spec, that do not come from what was taken out."""
     broken = {_way(problem.path)[0] for problem in known}
+    sections = set(type(sound).model_fields)
+    if not broken <= sections:  # a section that there is not: any of those that are not written may be meant
+        broken |= sections - sound.model_fields_set
     doubtful = broken | {section for name in broken for section in DEPENDENT.get(name, ())}
     return [problem for problem in more if _way(problem.path)[0] not in doubtful]
 

@@ -77,7 +77,7 @@ def _mistakes_beside(error: UnsoundSpec) -> list[SpecProblem]:
     try:
         build_plan(error.sound)
     except SpecError as found:
-        return beside(error.problems, found.problems)
+        return beside(error.problems, found.problems, error.sound.spec)
     except Exception:  # nobody wrote this spec: whatever it fails on must not hide what is known to be wrong
         return []
     return []

@@ -24,7 +24,7 @@ from paretune.platform.record.jobs import Evaluator
 from paretune.platform.spec.checks import derived_problems, feature_problems, goal_problems, member_problems, metric_problems
 from paretune.platform.spec.load import LoadedSpec
 from paretune.platform.spec.model import StudySpec
-from paretune.platform.spec.nodes import Loc, find
+from paretune.platform.spec.nodes import find
 from paretune.platform.spec.options import option_values
 from paretune.platform.study.builder import Builder
 from paretune.platform.study.evaluation import Devices, EvaluationPlan
@@ -43,8 +43,8 @@ from paretune.searchers.rungs import Ladder
 from paretune.spaces import SPACES
 from paretune.tasks import TASKS
 
-WHOLE_GROUPS = ("population", "initial", "batch")
-"""Options of searchers that are a number of candidates asked together."""
+MANY_TIMES = 20
+"""By so many times the budget every searcher that learns has begun to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,23 +177,23 @@ def _searcher_options(builder: Builder, space: SearchSpace | None, problem: Prob
     """The searcher's options, tried out on the space."""
     spec = builder.loaded.spec
     options = option_values(SEARCHERS, spec.searcher.name, spec.searcher.options)
+    population, trials, loc = options.get("population"), spec.budget.trials, ("searcher", "population")
+    written = find(builder.loaded.root, loc)[2] == len(loc)
+    if written and isinstance(population, int) and trials is not None and population > trials:
+        builder.add(([(loc, f"population {population} needs at least {population} trials; budget.trials is {trials}")], []))
     if space is not None:
         made = builder.create(SEARCHERS, ("searcher",), spec.searcher, spec.searcher.name, space, problem, seed=spec.seed)
         check_can_start(builder, made)
         if isinstance(choice := getattr(made, "choice", None), str):
             builder.notes.append(f"searcher: {choice}")
-    builder.add((_group_problems(options, spec.budget.trials), []))
+        if made is not None and trials is not None and _learns_too_late(made, trials):
+            builder.notes.append(f"searcher: with {trials} trials all candidates are drawn at random, before the first result is looked at")
     return options
 
 
-def _group_problems(options: Mapping[str, Any], trials: int | None) -> list[tuple[Loc, str]]:
-    """Groups of candidates of which the searcher would see no end: it would ask at random until the budget is spent."""
-    groups = {name: options.get(name) for name in WHOLE_GROUPS}
-    return [
-        (("searcher", name), f"{name} {count} needs at least {count} trials; budget.trials is {trials}")
-        for name, count in groups.items()
-        if isinstance(count, int) and trials is not None and count > trials
-    ]
+def _learns_too_late(searcher: Searcher, trials: int) -> bool:
+    """Whether a searcher that learns would ask everything before its first result."""
+    return searcher.tells_before(trials - 1) == 0 < searcher.tells_before(MANY_TIMES * (trials + 50))
 
 
 def _derived(builder: Builder, metrics: dict[str, Metric]) -> tuple[DerivedMetric, ...]:
