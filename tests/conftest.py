@@ -1,11 +1,19 @@
 """What all tests share: the folder of the public tables, which are too large to ship."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 DEFAULT_DATA_FOLDER = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """Signals that whoever started the tests ignores, as nohup and background jobs do, would be ignored by every process that they start."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")
