@@ -10,7 +10,7 @@ DEFAULT_DATA_FOLDER = Path(__file__).resolve().parent.parent.parent / "shared" /
 
 
 def pytest_configure() -> None:
-    """Signals that whoever started the tests ignores, as nohup and background jobs do, would be ignored by every process that they start."""
+    """What whoever started the tests ignores, as nohup and background jobs do, every process that they start would ignore."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
