@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from paretune.core.genotype import GENE, Genotypes, from_named, named, num_choices, row_keys
-from paretune.core.protocols import SearchSpace
+from paretune.core.protocols import ListedSpace, SearchSpace
 from paretune.core.rng import stream
 
 Factory = Callable[[], SearchSpace]
@@ -43,6 +43,7 @@ def check_space(
     genotypes_ND = random_genotypes(space, count=num_samples, seed=seed)
     _check_canonical(space, genotypes_ND)
     _check_size(space)
+    _check_members(space, genotypes_ND)
     _check_encoding(space, genotypes_ND)
     _check_workloads(space, genotypes_ND)
     _check_networks(space, genotypes_ND[:num_built], input_shape=input_shape, num_classes=num_classes)
@@ -86,6 +87,19 @@ def _check_size(space: SearchSpace) -> None:
         everything = all_genotypes(space)
         found = len(set(row_keys(space.canonical(everything[space.valid(everything)]))))
         assert found == space.size, f"size is {space.size}, but there are {found} canonical genotypes"
+
+
+def _check_members(space: SearchSpace, genotypes_ND: Genotypes) -> None:
+    """Where a space says which architectures it has, those are all of them."""
+    if not isinstance(space, ListedSpace):
+        return
+    members_ND = space.members()
+    assert np.array_equal(space.canonical(members_ND), members_ND), "members() has genotypes that are not canonical"
+    assert space.valid(members_ND).all(), "members() has invalid genotypes"
+    keys = set(row_keys(members_ND))
+    assert len(keys) == len(members_ND) == space.size, f"members() has {len(keys):,} architectures, size is {space.size:,}"
+    drawn_ND = space.canonical(genotypes_ND[space.valid(genotypes_ND)])
+    assert keys.issuperset(row_keys(drawn_ND)), "a valid genotype is none of members()"
 
 
 def _check_encoding(space: SearchSpace, genotypes_ND: Genotypes) -> None:
