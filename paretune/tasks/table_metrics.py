@@ -162,7 +162,7 @@ def _check_range(item: TableMetric, name: str, cells_R: NDArray[np.float64], mis
     """Refuse values that cannot be meant, which is nearly always a wrong unit."""
     finite_R = cells_R[np.isfinite(cells_R)]
     if np.isinf(cells_R).any():
-        mistakes.add(item.way, f"column '{name}' holds infinity")
+        mistakes.add(item.way, f"column '{name}' holds infinity in row {np.flatnonzero(np.isinf(cells_R))[0]}")
     if not len(finite_R):
         return
     lowest, highest, metric = float(finite_R.min()), float(finite_R.max()), item.metric

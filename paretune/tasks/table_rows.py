@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.core.errors import BadInput
-from paretune.core.genotype import Genotypes, named, row_keys
+from paretune.core.genotype import GENE, Genotypes, named, num_choices, row_keys
 from paretune.core.protocols import GenotypeSpace
+from paretune.core.rng import stream
 from paretune.tasks.table_file import Mistakes, TableFile
 from paretune.tasks.table_key import read_key
 from paretune.tasks.table_metrics import TableMetric, in_inner_units
 
 FloatArray = NDArray[np.float64]
 SHOWN = 3
+DRAWN = 20_000
+"""Random architectures among which missing ones are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +77,15 @@ def table_of(
     merged = {place: _merged(values_RS, group_R, first_U, mean=duplicates == "mean") for place, values_RS in cells.items()}
     whole_U = np.all([np.isfinite(values).all(axis=1) for values in merged.values()], axis=0)
     if missing == "error":
-        for (name, _, _), values_US in merged.items():
-            _report_empty(name, values_US, genotypes_RD[first_U], space, mistakes)
-        if len(first_U) < space.size and not mistakes.found:
-            told = f"has {len(first_U):,} of the {space.size:,} architectures of the space. Write missing: skip to search only those"
-            mistakes.add((), f"{file.name} {told}")
+        for (name, is_test, epochs), values_US in merged.items():
+            what = f"{name}{' (test)' if is_test else ''}{'' if epochs is None else f' after {epochs} epochs'}"
+            _report_empty(what, values_US, first_U, mistakes)
+        if not len(first_U):
+            mistakes.add((), f"{file.name} has no rows")
+        elif len(first_U) < space.size:
+            without = _missing(genotypes_RD, space)
+            told = f"has {len(first_U):,} of the {space.size:,} architectures of the space{f', not {without} for one' if without else ''}"
+            mistakes.add((), f"{file.name} {told}. Write missing: skip to search only those")
     elif not whole_U.any():
         mistakes.add((), f"no row of {file.name} has a number in every column that the metrics need")
     if mistakes.found:
@@ -126,15 +133,26 @@ def _told_twice(
     return f"{told}. Write duplicates: mean, or duplicates: first"
 
 
-def _report_empty(name: str, values_US: FloatArray, genotypes_UD: Genotypes, space: GenotypeSpace, mistakes: Mistakes) -> None:
+def _report_empty(what: str, values_US: FloatArray, first_U: NDArray[np.int64], mistakes: Mistakes) -> None:
     empty = np.flatnonzero(~np.isfinite(values_US).all(axis=1))
     if not len(empty):
         return
-    shown = "; ".join(_short(named(space.decisions, genotypes_UD[row])) for row in empty[:SHOWN])
-    told = f"no number for {len(empty):,} architecture{'s' if len(empty) > 1 else ''}, such as {shown}"
-    mistakes.add(("metrics",), f"{name}: {told}. Write missing: skip to leave them out")
+    rows = ", ".join(map(str, first_U[empty[:SHOWN]].tolist())) + (", ..." if len(empty) > SHOWN else "")
+    told = f"no number for {len(empty):,} architecture{'s' if len(empty) > 1 else ''}, in row{'s' if len(empty) > 1 else ''} {rows}"
+    mistakes.add(("metrics",), f"{what}: {told}. Write missing: skip to leave them out")
+
+
+def _missing(genotypes_RD: Genotypes, space: GenotypeSpace) -> str:
+    """An architecture that a table does not have; empty where none is met among random ones."""
+    choices_D = num_choices(space.decisions)
+    drawn_ND = (stream(0, index=0, purpose="table.missing").random((DRAWN, len(choices_D))) * choices_D).astype(GENE)
+    canonical_ND = space.canonical(drawn_ND)
+    canonical_ND = canonical_ND[space.valid(canonical_ND)]
+    known = set(row_keys(genotypes_RD))
+    found = next((row_D for key, row_D in zip(row_keys(canonical_ND), canonical_ND, strict=True) if key not in known), None)
+    return "" if found is None else _short(named(space.decisions, found))
 
 
 def _short(choices: Mapping[str, object]) -> str:
     text = ", ".join(f"{name}={choice}" for name, choice in choices.items())
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,5 +1,6 @@
 """Studies whose results are looked up: plan, mistakes with places, a whole run on Ray, the shipped specs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,7 +101,9 @@ def test_table_of_some_architectures_cuts_the_space_down(table: Path, tmp_path: 
     part = tmp_path / "part.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(table).slice(0, 2_000), part)
     told = problems_of(text(part))["task"]
-    assert told == (4, "part.parquet has 2,000 of the 6,561 architectures of the space. Write missing: skip to search only those")
+    assert told[0] == 4
+    assert told[1].startswith("part.parquet has 2,000 of the 6,561 architectures of the space, not op0=")
+    assert told[1].endswith(" for one. Write missing: skip to search only those")
     plan = build_plan(load_text(text(part).replace("  metrics:", "  missing: skip\n  metrics:"), file="study.yaml"))
     assert plan.space.size == 2_000
     assert "has 2,000 of the space's 6,561 architectures; only those are searched" in plan.notes[0]
@@ -216,6 +219,17 @@ def test_plan_of_a_table_needs_no_torch(table: Path, tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.ray
+def test_a_search_that_finds_nothing_within_the_limits_fails_and_says_how_far_it_was(table: Path, tmp_path: Path) -> None:
+    """A limit on what the table holds cannot be checked beforehand: all twelve are looked up, and a script must see that none will do."""
+    file = tmp_path / "study.yaml"
+    file.write_text(text(table, storage=tmp_path / "runs").replace("metric: parameters, max: 3e6", "metric: phone.latency_ms, max: 1e-9"))
+    done = subprocess.run([sys.executable, "-m", "paretune", "run", str(file)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"no candidate meets the limits; the closest, #\d+, has phone latency .+ \(at most .+\)", done.stdout)
+    assert "final look-up: 0 of 0 done" in done.stderr
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -54,6 +54,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def test_a_phase_without_an_end_and_one_without_jobs_are_told_apart(study: FormulaStudy) -> None:
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.begin("search", total=None, done=3, history=study.history)
+    progress.begin("final training", total=0, done=0, history=study.history)
+    assert stream.getvalue() == "search: 3 done, as many as the budget allows\nfinal training: 0 of 0 done\n"
+
+
 def test_pipe_gets_a_line_every_ten_seconds_with_the_time_left(study: FormulaStudy, clock: Clock, tmp_path: Path) -> None:
     stream = io.StringIO()
     progress = Progress(stream=stream)

@@ -187,7 +187,7 @@ def test_second_file_is_joined_by_a_column(tmp_path: Path) -> None:
 def test_rows_that_a_joined_file_lacks_are_empty_cells(tmp_path: Path) -> None:
     first, second = written(tmp_path, ROWS), written(tmp_path, {"id": [10, 11, 12], "energy": [4, 3, 2]}, "costs.csv")
     options: dict[str, Any] = {"join": (second,), "join_by": "id", "metrics": {"energy_mj": {"column": "energy", "goal": "min"}}}
-    assert "energy_j: no number for 1 architecture, such as kernel=3, op=skip" in refused(first, **options)["metrics"]
+    assert "energy_j: no number for 1 architecture, in row 3" in refused(first, **options)["metrics"]
     assert len(opened(first, missing="skip", **options)) == 3
     twice = written(tmp_path, {"id": [10, 10], "energy": [4, 3]}, "costs.csv")
     assert "costs.csv has two rows with id 10" in refused(first, **{**options, "join": (twice,)})["join"]
@@ -218,13 +218,20 @@ def test_mean_of_rows_leaves_empty_cells_out(tmp_path: Path) -> None:
 def test_empty_cells_are_refused_with_their_architectures(tmp_path: Path) -> None:
     path = written(tmp_path, {**ROWS, "valid": [80.0, None, float("nan"), 50.0]})
     told = refused(path)["metrics"]
-    assert "accuracy: no number for 2 architectures, such as kernel=5, op=conv; kernel=7, op=conv" in told
+    assert "accuracy: no number for 2 architectures, in rows 1, 2. Write missing: skip" in told
     assert opened(path, missing="skip").genotypes.tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_table_without_rows_and_infinite_cells_are_told_as_what_they_are(tmp_path: Path) -> None:
+    empty = written(tmp_path, {name: cells[:0] for name, cells in ROWS.items()}, "table.csv")
+    assert "table.csv has no rows" in refused(empty)[""]
+    endless = written(tmp_path, {**ROWS, "valid": [80.0, 70.0, float("inf"), 50.0]})
+    assert "column 'valid' holds infinity in row 2" in " ".join(refused(endless).values())
 
 
 def test_architectures_without_a_row_are_refused_or_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, {name: cells[:3] for name, cells in ROWS.items()})
-    assert "has 3 of the 4 architectures of the space. Write missing: skip" in refused(path)[""]
+    assert "has 3 of the 4 architectures of the space, not kernel=3, op=skip for one. Write missing: skip" in refused(path)[""]
     table = opened(path, missing="skip")
     assert len(table) == 3
     with pytest.raises(BadInput, match=r"no row for 1 of 2 architectures, such as \[0, 1\]"):

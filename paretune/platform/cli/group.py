@@ -19,6 +19,7 @@ Exit codes:
   75   temporary: the study is being run, or the Ray cluster went away; try again
   130  stopped by Ctrl-C (129 hang-up, 143 SIGTERM); 'paretune resume NAME' goes on
 """
+FAILED_EXIT = 1
 STORAGE_EXIT = 74
 INTERRUPT_EXIT = 130
 SPEC_PROBLEMS_SHOWN = 20

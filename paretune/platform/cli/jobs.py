@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paretune.platform.cli.group import INTERRUPT_EXIT, examples
+from paretune.platform.cli.group import FAILED_EXIT, INTERRUPT_EXIT, examples
 from paretune.platform.cli.options import insecure_option, json_option, overrides_of, set_option, spec_argument
 
 if TYPE_CHECKING:
     from paretune.platform.clusters.jobs import JobServer, Submission
 
-FAILED_EXIT = 1
 
 job_address_option = click.option(
     "--address",

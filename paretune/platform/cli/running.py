@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paretune.core.errors import BadInput, LedgerDamaged, ParetuneError, StudyLocked
-from paretune.platform.cli.group import INTERRUPT_EXIT, examples
+from paretune.platform.cli.group import FAILED_EXIT, INTERRUPT_EXIT, examples
 from paretune.platform.cli.options import (
     address_option,
     insecure_option,
@@ -204,3 +204,5 @@ def _show_result(result: "StudyResult", as_json: bool) -> None:
     from paretune.platform.cli.show import show_result
 
     show_result(result, as_json=as_json)
+    if not result.front:
+        sys.exit(FAILED_EXIT)  # a script must not take it for a success

@@ -16,6 +16,7 @@ from rich.text import Text
 from paretune.core.derived import DERIVED
 from paretune.core.errors import BadInput, ParetuneError
 from paretune.core.metrics import readable
+from paretune.core.objectives import Constraint
 from paretune.core.registry import Registry
 from paretune.core.rewards import UnitOf
 from paretune.core.trial import Outcome
@@ -147,8 +148,22 @@ def _is_tracked(history: History) -> bool:
 def _why_no_front(history: History) -> str:
     if "search" not in history.phases:
         return "no feasible candidate yet"
-    succeeded = any(record.outcome in (Outcome.OK, Outcome.INFEASIBLE) for record in history.search_records())
-    return "no candidate meets the limits" if succeeded else "no candidate ended without a failure"
+    problem = history.problem
+    ended = [record for record in history.search_records() if record.outcome in (Outcome.OK, Outcome.INFEASIBLE)]
+    if not ended:
+        return "no candidate ended without a failure"
+    closest = min(ended, key=lambda record: problem.violation(record.metrics))
+    missed = [
+        f"{label(limit.metric)} {readable(limit.metric, value)} ({_limit(limit)})"
+        for limit in problem.constraints
+        if (value := closest.metrics.get(limit.metric)) is not None and limit.violation(value) > 0
+    ]
+    return "no candidate meets the limits" + (f"; the closest, #{closest.job.ask_index}, has {', '.join(missed)}" if missed else "")
+
+
+def _limit(constraint: Constraint) -> str:
+    sides = (("at least", constraint.lower), ("at most", constraint.upper))
+    return ", ".join(f"{side} {readable(constraint.metric, bound)}" for side, bound in sides if math.isfinite(bound))
 
 
 def show_front(history: History) -> None:

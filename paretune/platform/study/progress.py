@@ -40,7 +40,8 @@ class Progress:
     def __init__(self, *, stream: TextIO | None = None, quiet: bool = False) -> None:
         self._console = Console(file=cast("IO[str]", _Patient(stream or sys.stderr)), quiet=quiet, highlight=False)
         self._live: Live | None = None
-        self._title, self._total, self._count = "", 0, 0
+        self._title, self._count = "", 0
+        self._total: int | None = None
         self._begun_s, self._read_s, self._line_s = 0.0, 0.0, 0.0
         self._finished_at: deque[float] = deque(maxlen=RECENT)
         self._seen_seq, self._read_seq = -1, -1
@@ -56,7 +57,7 @@ class Progress:
     def begin(self, title: str, *, total: int | None, done: int, history: History) -> None:
         """A phase begins with `done` of its `total` jobs known already; no total where only time limits it."""
         self.end()
-        self._title, self._total, self._count = title, total or 0, done
+        self._title, self._total, self._count = title, total, done
         self._begun_s = time.monotonic()
         self._finished_at.clear()
         self._read(history)
@@ -64,8 +65,10 @@ class Progress:
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
             self._live.start()
         else:
-            known = f"{done} of {total or 'as many as time allows'} done" if done <= (total or done) else self._counts()
-            self.message(f"{title}: {known}")
+            if total is None:
+                self.message(f"{title}: {done} done, as many as the budget allows")
+            else:
+                self.message(f"{title}: {f'{done} of {total} done' if done <= total else self._counts()}")
 
     def step(self, history: History, count: int) -> None:
         """The history may have changed; `count` jobs of the phase have ended."""
@@ -109,8 +112,9 @@ class Progress:
 
     def _render(self) -> RenderableType:
         bar = Table.grid(padding=(0, 1))
-        completed = min(self._count, self._total)
-        bar.add_row(Text(self._title, style="bold"), ProgressBar(total=max(self._total, 1), completed=completed, width=24), self._counts())
+        total = self._total or 0
+        completed = min(self._count, total)
+        bar.add_row(Text(self._title, style="bold"), ProgressBar(total=max(total, 1), completed=completed, width=24), self._counts())
         spent = _duration(time.monotonic() - self._begun_s)
         lines: list[RenderableType] = [bar, Text(f"{self._front} · {spent}", style="cyan", no_wrap=True, overflow="ellipsis")]
         if self._best is not None:
@@ -130,7 +134,7 @@ class Progress:
 
     def _left_s(self) -> float | None:
         """From the pace of the recent results; None before there are three, as the first waits for the workers to start."""
-        if self._total == 0 or len(self._finished_at) < 3 or self._count >= self._total:
+        if not self._total or len(self._finished_at) < 3 or self._count >= self._total:
             return None
         pace_s = (self._finished_at[-1] - self._finished_at[0]) / (len(self._finished_at) - 1)
         left_s = pace_s * (self._total - self._count) - (time.monotonic() - self._finished_at[-1])
