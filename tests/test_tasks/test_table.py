@@ -215,7 +215,7 @@ def test_mean_of_rows_leaves_empty_cells_out(tmp_path: Path) -> None:
     assert opened(written(tmp_path, columns), duplicates="mean").lookup(np.array([[0, 0]], dtype=GENE))["accuracy"][0] == pytest.approx(0.8)
 
 
-def test_empty_cells_are_refused_with_their_architectures(tmp_path: Path) -> None:
+def test_empty_cells_are_refused_with_their_rows(tmp_path: Path) -> None:
     path = written(tmp_path, {**ROWS, "valid": [80.0, None, float("nan"), 50.0]})
     told = refused(path)["metrics"]
     assert "accuracy: no number for 2 architectures, in rows 1, 2. Write missing: skip" in told

@@ -55,7 +55,7 @@ class Progress:
         self._console.print(Text(text), soft_wrap=True)
 
     def begin(self, title: str, *, total: int | None, done: int, history: History) -> None:
-        """A phase begins with `done` of its `total` jobs known already; no total where only time limits it."""
+        """A phase begins with `done` of its `total` jobs known already; no total where time or rungs decide how many there are."""
         self.end()
         self._title, self._total, self._count = title, total, done
         self._begun_s = time.monotonic()
